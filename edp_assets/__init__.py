@@ -1,0 +1,1 @@
+"""edp_assets: from organ MRI to gene hits, as Dagster assets."""

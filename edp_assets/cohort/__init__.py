@@ -1,0 +1,1 @@
+"""What comes IN: the cohort folder's configuration, readers, validation, and the synthetic cohort."""

@@ -1,0 +1,1 @@
+"""The synthetic cohort: a biobank with planted truth, written in the real file formats."""

@@ -1,0 +1,1 @@
+"""HOW it is computed: arrays in, arrays out; no Dagster, no globals."""

@@ -1,0 +1,1 @@
+"""Genotypes to summary statistics, loci and genes."""

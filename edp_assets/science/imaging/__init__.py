@@ -1,0 +1,1 @@
+"""Scans to crops, slices and volumes."""

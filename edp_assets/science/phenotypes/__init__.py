@@ -1,0 +1,1 @@
+"""Embeddings to phenotypes: adjustment, scores, selection."""

@@ -1,0 +1,168 @@
+"""Typed settings: organs (paper, Table 5), encoder recipes, thresholds. Every field has its unit and source.
+
+Defaults are the paper's; a cohort's `cohort.toml` overrides them by the same names. No paths and no data belong here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+EncoderName = Literal["mae", "video_mae", "imagenet"]
+
+COVARIATES = (
+    "age", "age_squared", "sex", "bmi", "genotyping_array", "imaging_centre", *(f"pc{i}" for i in range(1, 11))
+)  # fmt: skip
+"""Covariates of every association (paper, section 4)."""
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def fingerprint(self) -> str:
+        """Return a short hash of the values: assets built under other values are out of date."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class OrganSettings(Section):
+    """What one organ's crops and encoders look like (paper, Table 5)."""
+
+    channels: tuple[str, ...] = Field(("fat", "water"), description="image channels, `image_<channel>` in scans")
+    patch: int = Field(8, ge=1, description="MAE patch edge, pixels (Table 5)")
+    resolution: int = Field(144, ge=4, description="MAE slice edge, pixels (Table 5)")
+    patch_video: int = Field(7, ge=1, description="VideoMAE patch edge, pixels (Table 5)")
+    resolution_video: int = Field(144, ge=4, description="VideoMAE slice edge, pixels (Table 5)")
+    adjust_for: tuple[str, ...] = Field(
+        (), description="factors regressed out of embeddings: covariate names or embedding_pc1, embedding_pc2, ..."
+    )
+
+
+ORGANS: dict[str, OrganSettings] = {
+    "liver": OrganSettings(patch=8, patch_video=7, resolution=144, resolution_video=144),
+    "kidneys": OrganSettings(patch=6, patch_video=6, resolution=48, resolution_video=36),
+    "lungs": OrganSettings(patch=12, patch_video=12, resolution=180, resolution_video=156),
+    "heart": OrganSettings(patch=8, patch_video=7, resolution=144, resolution_video=144),
+    # Not in Table 5. A spleen is about half a liver's width; a pair of thigh bones spans the pelvis but each is thin;
+    # a T1 brain at 1 mm is about 140 x 180 x 140.
+    "spleen": OrganSettings(patch=6, patch_video=6, resolution=72, resolution_video=72),
+    "thigh_bones": OrganSettings(patch=8, patch_video=8, resolution=144, resolution_video=144),
+    "brain": OrganSettings(channels=("t1",), patch=12, patch_video=12, resolution=192, resolution_video=192),
+}
+"""The built-in organ table: Table 5 of the paper, and our choice for the organs it leaves out."""
+
+VIT_SIZES: dict[str, tuple[int, int, int]] = {
+    "tiny": (128, 4, 4),
+    "S": (384, 12, 6),
+    "B": (768, 12, 12),
+    "L": (1024, 24, 16),
+}
+"""Width, depth, heads of each ViT size; `tiny` is this project's own, for synthetic cohorts and tests."""
+
+
+class EncoderSettings(Section):
+    """Recipe of a masked autoencoder (paper, appendix A.1; He et al. 2022)."""
+
+    size: Literal["tiny", "S", "B", "L"] = Field("B", description="ViT size (appendix A.1: B; Table 6)")
+    decoder_width: int = Field(512, description="decoder embedding dimensions (He et al.)")
+    decoder_depth: int = Field(8, description="decoder blocks (He et al.)")
+    decoder_heads: int = Field(16, description="decoder attention heads (He et al.)")
+    mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of patches hidden (He et al.)")
+    normalise_pixels: bool = Field(False, description="loss on pixels normalised within each patch (He et al., option)")
+    epochs: int = Field(30, ge=1, description="passes over all slices (appendix A.1)")
+    warmup_epochs: float = Field(1.5, ge=0, description="linear warm-up, epochs")
+    batch_size: int = Field(256, ge=1, description="slices a step")
+    learning_rate: float = Field(1.5e-4, gt=0, description="base rate; the peak is this x batch_size / 256 (He et al.)")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW (He et al.)")
+    gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where the device multiplies it natively, else float32"
+    )
+    checkpoint_seconds: float = Field(120.0, gt=0, description="seconds between training checkpoints")
+    embed_batch_size: int = Field(256, ge=1, description="slices a forward pass when embedding")
+    seed: int = Field(0, ge=0, description="weights, masks and data order")
+
+
+class ClassifierSettings(Section):
+    """Classifier-guided score (paper, section 3.1)."""
+
+    folds: int = Field(10, ge=2, description="stratified folds (section 4)")
+    smote_neighbours: int = Field(5, ge=1, description="neighbours SMOTE draws from (Chawla et al. 2002)")
+    seed: int = Field(0, ge=0, description="folds and SMOTE")
+    min_auc: float = Field(0.6, description="least pooled out-of-fold ROC-AUC of a selected code")
+    max_p: float = Field(0.01, description="largest rank-sum p, out of fold, of a selected code")
+
+
+class ClusteringSettings(Section):
+    """Clustering-guided score (paper, sections 3.2 and 4)."""
+
+    n_neighbors: int = Field(10, ge=2, description="neighbours in the cosine graph (section 4)")
+    resolution: float = Field(1.0, gt=0, description="Leiden resolution (section 4)")
+    seed: int = Field(0, ge=0, description="Leiden and UMAP")
+    max_p: float = Field(0.05, description="largest Fisher p of an enriched code-cluster pair (Figure 3's line)")
+    min_cases: int = Field(5, ge=1, description="fewest cases inside the cluster, that a mean embedding is of people")
+
+
+class AssociationSettings(Section):
+    """Variants and people of an association (paper, section 4 and 4.1)."""
+
+    covariates: tuple[str, ...] = Field(COVARIATES, description="regressed out of genotypes and phenotypes")
+    min_maf: float = Field(0.01, ge=0, lt=0.5, description="least minor allele frequency")
+    min_mac: int = Field(20, ge=0, description="least minor allele count")
+    max_missing: float = Field(0.1, ge=0, le=1, description="largest share of missing calls of a variant")
+    block_variants: int = Field(512, ge=1, description="variants held in memory at once")
+    threshold: float = Field(5e-8, gt=0, lt=1, description="genome-wide significance (section 4.1)")
+    locus_window_kb: int = Field(500, ge=1, description="variants this near a lead, each side, are its locus")
+
+    @property
+    def neg_log_10_threshold(self) -> float:
+        """The significance threshold on the scale p-values are kept in."""
+        import math
+
+        return -math.log10(self.threshold)
+
+
+class LabelSettings(Section):
+    """Which ICD-10 codes become phenotypes (design, part 3)."""
+
+    codes: tuple[str, ...] = Field((), description="codes to study; empty: every code with min_cases imaged cases")
+    level: int = Field(3, ge=3, le=7, description="characters a code is rolled up to: 3 takes K76.0 to K76")
+    min_cases: int = Field(20, ge=1, description="fewest cases in the imaging cohort")
+
+
+class Settings(Section):
+    """All settings of a run: the paper's, overridden by `cohort.toml`."""
+
+    labels: LabelSettings = LabelSettings()
+    organs: dict[str, OrganSettings] = Field(default_factory=dict, description="the organs that the cohort names")
+    mae: EncoderSettings = EncoderSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    clustering: ClusteringSettings = ClusteringSettings()
+    association: AssociationSettings = AssociationSettings()
+
+    @classmethod
+    def from_toml(cls, document: dict[str, Any]) -> Settings:
+        """Build the settings from a parsed `cohort.toml`; raises ValueError that names every wrong key.
+
+        `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.mae]`, `[classifier]`,
+        `[clustering]` and `[association]` override the sections of the same names.
+        """
+        organs = {
+            name: {**(ORGANS[name].model_dump() if name in ORGANS else {}), **overrides}
+            for name, overrides in document.get("organs", {}).items()
+        }
+        encoders = dict(document.get("encoders", {}))
+        unknown = sorted(set(encoders) - {"mae"})
+        if unknown:
+            raise ValueError(f"cohort.toml: [encoders.{unknown[0]}] is not an encoder; known: mae")
+        sections = {name: document[name] for name in ("labels", "classifier", "clustering", "association") if name in document}
+        try:
+            return cls.model_validate({"organs": organs, **encoders, **sections})
+        except ValidationError as error:
+            lines = [f"[{'.'.join(str(p) for p in e['loc'])}]: {e['msg']} (found {e['input']!r})" for e in error.errors()]
+            raise ValueError("cohort.toml: " + "; ".join(lines)) from None
