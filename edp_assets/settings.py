@@ -160,9 +160,13 @@ class Settings(Section):
         unknown = sorted(set(encoders) - {"mae"})
         if unknown:
             raise ValueError(f"cohort.toml: [encoders.{unknown[0]}] is not an encoder; known: mae")
-        sections = {name: document[name] for name in ("labels", "classifier", "clustering", "association") if name in document}
+        sections = {
+            name: document[name] for name in ("labels", "classifier", "clustering", "association") if name in document
+        }
         try:
             return cls.model_validate({"organs": organs, **encoders, **sections})
         except ValidationError as error:
-            lines = [f"[{'.'.join(str(p) for p in e['loc'])}]: {e['msg']} (found {e['input']!r})" for e in error.errors()]
+            lines = [
+                f"[{'.'.join(str(p) for p in e['loc'])}]: {e['msg']} (found {e['input']!r})" for e in error.errors()
+            ]
             raise ValueError("cohort.toml: " + "; ".join(lines)) from None

@@ -1,0 +1,197 @@
+"""From EDPs to genes: the projection basis of an organ, every EDP's GWAS from it, loci and gene hits (design, part 5)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from edp_assets.assets import cohort, encoders, imaging, phenotypes
+from edp_assets.assets.encoders import ENCODER, matrix
+from edp_assets.assets.people import Sample, genotyped_sample
+from edp_assets.assets.stage import Stage, StageRun, stage
+from edp_assets.storage.lake import Partition, Partitions, Stored
+from edp_assets.storage.schemas import empty
+
+log = logging.getLogger(__name__)
+
+VARIANTS_A_FRAME = 8192
+
+
+@stage(
+    f"{ENCODER}/association_basis",
+    group="association",
+    dimensions=("organ",),
+    table="association_basis",
+    inputs={
+        "adjusted_embeddings": encoders.adjusted_embeddings,
+        "organ_volumes": imaging.organ_volumes,
+        "participants": cohort.participants,
+    },
+    settings=("association",),
+    files=("genotypes",),
+)
+def association_basis(
+    run: StageRun, adjusted_embeddings: pl.DataFrame, organ_volumes: pl.DataFrame, participants: pl.DataFrame
+) -> Stored:
+    """Orthonormal columns that span [z, z/|z|, volume] with covariates projected out: every linear score is among them."""
+    from edp_assets.science.genetics.projection import whitened_basis
+
+    people = adjusted_embeddings.join(organ_volumes.select("eid", "volume_ml"), on="eid", maintain_order="left")
+    sample = genotyped_sample(run, people, participants, f"{ENCODER}/association_basis", run["organ"])
+    z = matrix(sample.people)
+    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+    volume = sample.people["volume_ml"].to_numpy()[:, None]
+    basis = whitened_basis(np.hstack([z, unit, volume]), sample.covariates)
+    frame = pl.DataFrame(
+        {
+            "organ": run["organ"],
+            "eid": sample.people["eid"],
+            "basis": pl.Series(basis),
+            "covariates": pl.Series(sample.covariates),
+        }
+    )
+    counts = {"participants": len(basis), "components": basis.shape[1], "covariates": sample.covariates.shape[1]}
+    return Stored(frame, sample.excluded, {**counts, **sample.notes})
+
+
+@stage(
+    f"{ENCODER}/embedding_associations",
+    group="association",
+    dimensions=("organ", "chromosome"),
+    table="embedding_associations",
+    inputs={"association_basis": association_basis},
+    settings=("association",),
+    files=("genotypes",),
+    kinds={"pgenlib", "parquet"},
+)
+def embedding_associations(run: StageRun, association_basis: pl.DataFrame) -> Stored:
+    """One pass over a chromosome's genotypes: each variant times each column of the organ's basis, in float32."""
+    from edp_assets.science.genetics.projection import project_block
+
+    sample = Sample.of_basis(association_basis)
+    basis = matrix(association_basis, "basis").astype(np.float32)
+    stored = Stored(())
+
+    def frames() -> Iterator[pl.DataFrame]:
+        yield empty("embedding_associations")
+        for variants, block in sample.blocks(run, run["chromosome"], stored.metadata):
+            projected = project_block(block, basis, sample.covariates)
+            yield variants.with_columns(
+                genotype_ss=pl.Series(projected.gg),
+                products=pl.Series(projected.gz),
+            )
+
+    stored.frames = frames()
+    return stored
+
+
+@stage(
+    f"{ENCODER}/gwas_summary_stats",
+    group="association",
+    dimensions=("organ", "icd10"),
+    table="gwas_summary_stats",
+    inputs={
+        "edp_scores": phenotypes.edp_scores,
+        "association_basis": association_basis,
+        "embedding_associations": embedding_associations,
+    },
+)
+def gwas_summary_stats(
+    run: StageRun, edp_scores: pl.DataFrame, association_basis: pl.DataFrame, embedding_associations: Partitions
+) -> Stored:
+    """The GWAS of each selected EDP of the cell, from the organ's stored products: no genotype is read again."""
+    sample = Sample.of_basis(association_basis)
+    basis = matrix(association_basis, "basis")
+    selected = edp_scores.partition_by("method", "cluster", maintain_order=True)
+    stored = Stored(())
+
+    def frames() -> Iterator[pl.DataFrame]:
+        from edp_assets.science.genetics.projection import LARGEST_OUTSIDE, associate, score_coordinates
+
+        yield empty("gwas_summary_stats")
+        for phenotype in selected:
+            scores = association_basis.select("eid").join(phenotype, on="eid", how="left", maintain_order="left")
+            c, yy, outside = score_coordinates(scores["score"].to_numpy(), basis, sample.covariates)
+            if outside > LARGEST_OUTSIDE:
+                raise ValueError(
+                    f"{dict(run.cell)}: {outside:.2e} of a score's variance lies outside the association basis; wanted at "
+                    f"most {LARGEST_OUTSIDE}. The basis is of other embeddings: materialise {ENCODER}/association_basis again."
+                )
+            label = phenotype.select("encoder", "organ", "icd10", "method", "cluster").row(0, named=True)
+            for cell in embedding_associations:
+                for products in embedding_associations.partition(cell).batches(VARIANTS_A_FRAME):
+                    gz, gg = matrix(products, "products"), products["genotype_ss"].to_numpy()
+                    found = associate(gz, gg, c, yy, len(basis), sample.covariates.shape[1])
+                    yield summary_statistics(products, found, len(basis), label)
+
+    stored.frames = frames()
+    stored.metadata.update(phenotypes=len(selected))
+    return stored
+
+
+def summary_statistics(variants: pl.DataFrame, found: object, n: int, label: dict[str, object]) -> pl.DataFrame:
+    """Return summary statistics under GWAS-SSF's names; a variant without a statistic (no variance left) is left out."""
+    names = ("beta", "standard_error", "neg_log_10_p_value")
+    frame = variants.with_columns(**{name: pl.Series(np.ravel(getattr(found, name))) for name in names}, n=pl.lit(n))
+    frame = frame.filter(pl.col("neg_log_10_p_value").is_finite())
+    frame = frame.with_columns(**{k: pl.lit(v) for k, v in label.items()})
+    return frame.select(empty("gwas_summary_stats").columns)
+
+
+def hit_stages(statistics: Stage, group: str) -> None:
+    """Define `lead_variants` and `gene_hits` beside a stage of summary statistics."""
+    prefix, dimensions = "/".join(statistics.spec.asset[:-1]), statistics.spec.dimensions
+
+    @stage(
+        f"{prefix}/lead_variants",
+        group=group,
+        dimensions=dimensions,
+        table="lead_variants",
+        inputs={"gwas_summary_stats": statistics},
+        streamed=("gwas_summary_stats",),
+        settings=("association",),
+    )
+    def lead_variants(run: StageRun, gwas_summary_stats: Partition) -> Stored:
+        """The most significant variant of each locus, with the locus's bounds."""
+        from edp_assets.science.genetics.loci import lead_variants as leads_of
+
+        chosen = run.workspace.settings.association
+        leads = [empty("lead_variants")]
+        for phenotype in _significant(gwas_summary_stats, chosen.neg_log_10_threshold):
+            leads.append(leads_of(phenotype, chosen.neg_log_10_threshold, chosen.locus_window_kb))
+        frame = pl.concat(leads, how="diagonal_relaxed")
+        return Stored(frame, metadata={"loci": frame.height})
+
+    @stage(
+        f"{prefix}/gene_hits",
+        group=group,
+        dimensions=dimensions,
+        table="gene_hits",
+        inputs={"gwas_summary_stats": statistics, "variant_to_gene": cohort.variant_to_gene},
+        streamed=("gwas_summary_stats",),
+        settings=("association",),
+    )
+    def gene_hits(run: StageRun, gwas_summary_stats: Partition, variant_to_gene: pl.DataFrame) -> Stored:
+        """The genes hit: each associated variant's gene with the highest variant-to-gene score (paper, section 4)."""
+        from edp_assets.science.genetics.genes import gene_hits as hits_of
+
+        threshold = run.workspace.settings.association.neg_log_10_threshold
+        hits = [empty("gene_hits")]
+        for phenotype in _significant(gwas_summary_stats, threshold):
+            label = phenotype.select("encoder", "organ", "icd10", "method", "cluster").row(0, named=True)
+            found = hits_of(phenotype, variant_to_gene, threshold)
+            hits.append(found.with_columns(**{k: pl.lit(v) for k, v in label.items()}))
+        frame = pl.concat(hits, how="diagonal_relaxed")
+        return Stored(frame, metadata={"genes": frame["gene"].drop_nulls().n_unique()})
+
+
+def _significant(statistics: Partition, threshold: float) -> list[pl.DataFrame]:
+    """Return the associated variants of each phenotype of a partition, reading no others."""
+    hits = statistics.scan().filter(pl.col("neg_log_10_p_value") > threshold).collect()
+    return hits.partition_by("method", "cluster", maintain_order=True) if hits.height else []
+
+
+hit_stages(gwas_summary_stats, "association")

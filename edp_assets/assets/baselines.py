@@ -1,0 +1,112 @@
+"""What EDPs are held against: the code as a binary trait (imaging cohort, whole cohort), and organ volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from edp_assets.assets import cohort, imaging
+from edp_assets.assets.association import hit_stages, summary_statistics
+from edp_assets.assets.people import genotyped_sample
+from edp_assets.assets.stage import StageRun, stage
+from edp_assets.storage.lake import Partitions, Stored
+from edp_assets.storage.schemas import empty
+
+IMAGING, WHOLE, VOLUME = "icd10_imaging_cohort", "icd10_whole_cohort", "organ_volume"
+
+MIN_CASES = 10
+"""Fewest cases of a binary trait's GWAS: below it no statistic is worth its computation."""
+
+
+@stage(
+    f"{IMAGING}/gwas_summary_stats",
+    group="baselines",
+    dimensions=("icd10",),
+    table="gwas_summary_stats",
+    inputs={
+        "icd10_cases": cohort.icd10_cases,
+        "participants": cohort.participants,
+        "organ_volumes": imaging.organ_volumes,
+    },
+    settings=("association",),
+    files=("genotypes",),
+)
+def imaging_cohort_gwas(
+    run: StageRun, icd10_cases: pl.DataFrame, participants: pl.DataFrame, organ_volumes: Partitions
+) -> Stored:
+    """The code as a binary trait among people with a usable scan (paper, section 4.1, baseline 1)."""
+    # A run of some organs alone has those people's scans; a further organ makes this stage out of date.
+    imaged = pl.concat([organ_volumes[cell].select("eid") for cell in organ_volumes.stored()]).unique()
+    return _binary_gwas(run, icd10_cases, imaged, participants, IMAGING)
+
+
+@stage(
+    f"{WHOLE}/gwas_summary_stats",
+    group="baselines",
+    dimensions=("icd10",),
+    table="gwas_summary_stats",
+    inputs={"icd10_cases": cohort.icd10_cases, "participants": cohort.participants},
+    settings=("association",),
+    files=("genotypes",),
+)
+def whole_cohort_gwas(run: StageRun, icd10_cases: pl.DataFrame, participants: pl.DataFrame) -> Stored:
+    """The code as a binary trait in the whole genotyped cohort (paper, section 4.1, baseline 2)."""
+    return _binary_gwas(run, icd10_cases, participants.select("eid"), participants, WHOLE)
+
+
+def _binary_gwas(
+    run: StageRun, cases: pl.DataFrame, people: pl.DataFrame, participants: pl.DataFrame, method: str
+) -> Stored:
+    from edp_assets.science.genetics.logistic import associate_binary, fit_null_model
+
+    sample = genotyped_sample(run, people, participants, f"{method}/gwas_summary_stats", None)
+    y = sample.people["eid"].is_in(cases["eid"].implode()).to_numpy()
+    stored = Stored((), sample.excluded, {"cases": int(y.sum()), "controls": int((~y).sum()), **sample.notes})
+    if min(y.sum(), (~y).sum()) < MIN_CASES:
+        stored.frames = empty("gwas_summary_stats")
+        stored.metadata["skipped"] = f"{int(y.sum())} cases; at least {MIN_CASES} are wanted"
+        return stored
+    label = {"encoder": None, "organ": None, "icd10": run["icd10"], "method": method, "cluster": None}
+
+    def frames() -> Iterator[pl.DataFrame]:
+        null = fit_null_model(y, sample.covariates)
+        yield empty("gwas_summary_stats")
+        for chromosome in run.workspace.chromosomes:
+            for variants, block in sample.blocks(run, chromosome, {}):
+                yield summary_statistics(variants, associate_binary(block, null).association, len(y), label)
+
+    stored.frames = frames()
+    return stored
+
+
+@stage(
+    f"{VOLUME}/gwas_summary_stats",
+    group="baselines",
+    dimensions=("organ",),
+    table="gwas_summary_stats",
+    inputs={"organ_volumes": imaging.organ_volumes, "participants": cohort.participants},
+    settings=("association",),
+    files=("genotypes",),
+)
+def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, participants: pl.DataFrame) -> Stored:
+    """Organ volume as a quantitative trait (paper, section 4.2)."""
+    from edp_assets.science.genetics.regression import associate_directly
+
+    people = organ_volumes.select("eid", "volume_ml")
+    sample = genotyped_sample(run, people, participants, f"{VOLUME}/gwas_summary_stats", run["organ"])
+    y = sample.people["volume_ml"].to_numpy()
+    label = {"encoder": None, "organ": run["organ"], "icd10": None, "method": VOLUME, "cluster": None}
+
+    def frames() -> Iterator[pl.DataFrame]:
+        yield empty("gwas_summary_stats")
+        for chromosome in run.workspace.chromosomes:
+            for variants, block in sample.blocks(run, chromosome, {}):
+                found, _ = associate_directly(block, y, sample.covariates)
+                yield summary_statistics(variants, found, len(y), label)
+
+    return Stored(frames(), sample.excluded, {"participants": len(y), **sample.notes})
+
+
+for _statistics in (imaging_cohort_gwas, whole_cohort_gwas, organ_volume_gwas):
+    hit_stages(_statistics, "baselines")

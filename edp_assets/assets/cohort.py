@@ -1,0 +1,110 @@
+"""The cohort's tables as assets: read, validated, withdrawn people removed. Nothing is computed from images here."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from edp_assets.assets.stage import StageRun, stage
+from edp_assets.cohort.labels import case_table, choose_codes
+from edp_assets.cohort.tables import read_diagnoses, read_participants, read_scans
+from edp_assets.storage.lake import Exclusion, Stored
+from edp_assets.storage.schemas import SCHEMAS, empty
+from edp_assets.storage.workspace import with_signatures
+
+
+def exclusions(excluded: pl.DataFrame, organ: str | None = None) -> list[Exclusion]:
+    """Return what a reader left out (of one organ) as rows of `excluded`."""
+    rows = excluded if organ is None else excluded.filter((pl.col("organ") == organ) | pl.col("organ").is_null())
+    return [Exclusion(**row) for row in rows.iter_rows(named=True)]
+
+
+@stage("participants", group="cohort", dimensions=(), table="participants", files=("participants", "withdrawn"))
+def participants(run: StageRun) -> Stored:
+    """The whole cohort: one row a genotyped participant with covariates; withdrawn people removed."""
+    read = read_participants(run.workspace.cohort)
+    frame = pl.concat([empty("participants"), read.table.select(pl.all().cast(pl.String))], how="diagonal_relaxed")
+    frame = frame.select(list(SCHEMAS["participants"]))
+    return Stored(frame, exclusions(read.excluded))
+
+
+@stage(
+    "diagnoses",
+    group="cohort",
+    dimensions=(),
+    table="diagnoses",
+    inputs={"participants": participants},
+    files=("diagnoses", "withdrawn"),
+)
+def diagnoses(run: StageRun, participants: pl.DataFrame) -> Stored:
+    """Who was ever diagnosed with what: normalised ICD-10 codes as precise as recorded, each person and code once."""
+    read = read_diagnoses(run.workspace.cohort, set(participants["eid"]))
+    frame = read.table.select("eid", "icd10").unique().sort("eid", "icd10")
+    return Stored(frame, exclusions(read.excluded))
+
+
+@stage(
+    "scans",
+    group="cohort",
+    dimensions=("organ",),
+    table="scans",
+    inputs={"participants": participants},
+    settings=("organ.channels",),
+    files=("scans", "withdrawn", "images"),
+)
+def scans(run: StageRun, participants: pl.DataFrame) -> Stored:
+    """The organ's scans: one mask and one image a channel for each participant who has them."""
+    organ, cohort = run["organ"], run.workspace.cohort
+    read = read_scans(cohort, set(participants["eid"]))
+    table = with_signatures(read.table.filter(organ=organ))
+    channels = cohort.settings.organs[organ].channels
+    frame = table.with_columns(images=pl.concat_list([f"image_{channel}" for channel in channels]))
+    return Stored(frame.select(list(SCHEMAS["scans"])), exclusions(read.excluded, organ))
+
+
+@stage(
+    "icd10_codes",
+    group="cohort",
+    dimensions=(),
+    table="icd10_codes",
+    inputs={"diagnoses": diagnoses, "participants": participants},
+    settings=("labels",),
+    files=("scans", "withdrawn"),
+)
+def icd10_codes(run: StageRun, diagnoses: pl.DataFrame, participants: pl.DataFrame) -> Stored:
+    """Every code with its cases, and whether it becomes a phenotype: enough cases among the people with scans."""
+    cohort, settings = run.workspace.cohort, run.workspace.settings.labels
+    imaged = read_scans(cohort, set(participants["eid"])).table["eid"].unique()
+    table = case_table(diagnoses, settings.level)
+    chosen, problems = choose_codes(table, imaged, settings)
+    frame = table.group_by("icd10").agg(
+        cases=pl.len(),
+        cases_imaged=pl.col("eid").is_in(imaged.implode()).sum(),
+        studied=pl.col("icd10").first().is_in(chosen),
+    )
+    asked_for = [problem for problem in problems if problem.severity == "excluded"]
+    left_out = [Exclusion(None, None, "icd10_codes", f"{p.where}: {p.found}") for p in asked_for]
+    return Stored(frame.sort("icd10"), left_out, {"studied": len(chosen)})
+
+
+@stage(
+    "icd10_cases",
+    group="cohort",
+    dimensions=("icd10",),
+    table="icd10_cases",
+    inputs={"diagnoses": diagnoses},
+    settings=("labels",),
+)
+def icd10_cases(run: StageRun, diagnoses: pl.DataFrame) -> Stored:
+    """The label source: the code's cases in the whole cohort, more precise codes rolled up to it."""
+    table = case_table(diagnoses, run.workspace.settings.labels.level)
+    frame = table.filter(icd10=run["icd10"]).select("icd10", "eid").unique().sort("eid")
+    return Stored(frame, metadata={"cases": frame.height})
+
+
+@stage("variant_to_gene", group="cohort", dimensions=(), table="variant_to_gene", files=("variant_to_gene",))
+def variant_to_gene(run: StageRun) -> Stored:
+    """Variant-to-gene scores (Open Targets), one row a variant and gene."""
+    from edp_assets.science.genetics.genes import read_variant_to_gene
+
+    path = run.workspace.cohort.variant_to_gene
+    return Stored(empty("variant_to_gene") if path is None else read_variant_to_gene(path))

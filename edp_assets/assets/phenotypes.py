@@ -1,0 +1,161 @@
+"""From embeddings and labels to embedding-derived phenotypes (EDPs): models, selection, scores, organ by ICD-10."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from edp_assets.assets import cohort, encoders
+from edp_assets.assets.encoders import ENCODER, matrix
+from edp_assets.assets.stage import StageRun, stage
+from edp_assets.settings import ClassifierSettings
+from edp_assets.storage.lake import Stored
+from edp_assets.storage.schemas import empty
+
+CELL = ("organ", "icd10")
+
+
+@stage(
+    "mae/phenotype_models",
+    group="phenotypes",
+    dimensions=CELL,
+    table="phenotype_models",
+    inputs={
+        "adjusted_embeddings": encoders.adjusted_embeddings,
+        "clusters": encoders.clusters,
+        "icd10_cases": cohort.icd10_cases,
+    },
+    settings=("classifier", "clustering"),
+    kinds={"scikitlearn", "parquet"},
+)
+def phenotype_models(
+    run: StageRun, adjusted_embeddings: pl.DataFrame, clusters: pl.DataFrame, icd10_cases: pl.DataFrame
+) -> Stored:
+    """Every candidate phenotype of the cell with its weights and evidence: the classifier's, and one a cluster."""
+    z = matrix(adjusted_embeddings)
+    cases = adjusted_embeddings["eid"].is_in(icd10_cases["eid"].implode()).to_numpy()
+    label = {"encoder": ENCODER, "organ": run["organ"], "icd10": run["icd10"]}
+    rows = [_classifier_row(z, cases, run.workspace.settings.classifier), *_cluster_rows(z, cases, clusters)]
+    frame = pl.DataFrame([{**label, **row} for row in rows], schema=empty("phenotype_models").schema)
+    return Stored(frame, metadata={"cases": int(cases.sum()), "candidates": len(rows)})
+
+
+def _classifier_row(z: np.ndarray, cases: np.ndarray, settings: ClassifierSettings) -> dict[str, Any]:
+    from edp_assets.science.phenotypes.classifier import classifier_score
+    from edp_assets.science.phenotypes.errors import PhenotypeError
+
+    row: dict[str, Any] = {"method": "classifier", "cases": int(cases.sum()), "controls": int((~cases).sum())}
+    try:
+        fit = classifier_score(
+            z, cases, folds=settings.folds, smote_neighbours=settings.smote_neighbours, seed=settings.seed
+        )
+    except PhenotypeError as error:
+        return {**row, "failure": str(error)}
+    return {
+        **row,
+        "roc_auc": fit.roc_auc,
+        "roc_auc_out_of_fold": fit.roc_auc_out_of_fold,
+        "neg_log_10_p_rank_sum": fit.neg_log_10_p_rank_sum,
+        "penalty": fit.penalty,
+        "weights": fit.weights.tolist(),
+    }
+
+
+def _cluster_rows(z: np.ndarray, cases: np.ndarray, clusters: pl.DataFrame) -> list[dict[str, Any]]:
+    from edp_assets.science.phenotypes.clustering import clustering_direction, fisher_enrichment
+
+    labels = clusters["cluster"].to_numpy()
+    rows: list[dict[str, Any]] = []
+    # Without cases or without controls there is nothing to test; the classifier's row says so.
+    enrichment = fisher_enrichment(labels, cases) if 0 < cases.sum() < len(cases) else pl.DataFrame()
+    for found in enrichment.iter_rows(named=True):
+        positives = cases & (labels == found["cluster"])
+        rows.append(
+            {
+                "method": "clustering",
+                "cluster": found["cluster"],
+                "cases": found["cases_in_cluster"],
+                "controls": found["cluster_size"] - found["cases_in_cluster"],
+                "odds_ratio": found["odds_ratio"],
+                "neg_log_10_p_fisher": found["neg_log_10_p_fisher"],
+                "percentage": found["percentage"],
+                "weights": clustering_direction(z, positives).tolist() if positives.any() else None,
+                "failure": None if positives.any() else "no case in the cluster",
+            }
+        )
+    return rows
+
+
+@stage(
+    "mae/phenotype_selection",
+    group="phenotypes",
+    dimensions=CELL,
+    table="phenotype_selection",
+    inputs={"phenotype_models": phenotype_models},
+    settings=("classifier", "clustering"),
+)
+def phenotype_selection(run: StageRun, phenotype_models: pl.DataFrame) -> Stored:
+    """Which candidates go on to a GWAS, and why the others do not."""
+    from edp_assets.science.phenotypes.selection import select_classifier, select_cluster
+
+    settings = run.workspace.settings
+    decided = []
+    for model in phenotype_models.iter_rows(named=True):
+        if model["failure"] is not None:
+            decided.append((False, model["failure"]))
+        elif model["method"] == "classifier":
+            evidence = model["roc_auc_out_of_fold"], model["neg_log_10_p_rank_sum"]
+            decided.append(select_classifier(*evidence, settings.classifier))
+        else:
+            decided.append(
+                select_cluster(model["cases"], model["odds_ratio"], model["neg_log_10_p_fisher"], settings.clustering)
+            )
+    frame = phenotype_models.with_columns(
+        selected=pl.Series([selected for selected, _ in decided], dtype=pl.Boolean),
+        reason=pl.Series([reason for _, reason in decided], dtype=pl.String),
+        p_rank_sum=10.0 ** -pl.col("neg_log_10_p_rank_sum"),
+        p_fisher=10.0 ** -pl.col("neg_log_10_p_fisher"),
+    )
+    reasons = frame.filter(~pl.col("selected"))["reason"].unique(maintain_order=True).to_list()
+    counts = {"candidates": frame.height, "selected": int(frame["selected"].sum()), "not_selected": "; ".join(reasons)}
+    return Stored(frame.select(empty("phenotype_selection").columns), metadata=counts)
+
+
+@stage(
+    "mae/edp_scores",
+    group="phenotypes",
+    dimensions=CELL,
+    table="edp_scores",
+    inputs={
+        "phenotype_models": phenotype_models,
+        "phenotype_selection": phenotype_selection,
+        "adjusted_embeddings": encoders.adjusted_embeddings,
+    },
+)
+def edp_scores(
+    run: StageRun,
+    phenotype_models: pl.DataFrame,
+    phenotype_selection: pl.DataFrame,
+    adjusted_embeddings: pl.DataFrame,
+) -> Stored:
+    """Each selected phenotype of everyone with an embedding: w'z (classifier), 1 - cosine to the mean case (cluster)."""
+    from edp_assets.science.phenotypes.clustering import cosine_distance
+
+    selected = phenotype_selection.filter("selected").select("method", "cluster")
+    models = phenotype_models.join(selected, on=["method", "cluster"], how="semi", nulls_equal=True)
+    z = matrix(adjusted_embeddings)
+    frames = [empty("edp_scores")]
+    for model in models.iter_rows(named=True):
+        weights = np.array(model["weights"])
+        score = z @ weights if model["method"] == "classifier" else cosine_distance(z, weights)
+        label = {name: model[name] for name in ("encoder", "organ", "icd10", "method", "cluster")}
+        frames.append(
+            pl.DataFrame({"eid": adjusted_embeddings["eid"], "score": score}).with_columns(**_literals(label))
+        )
+    return Stored(pl.concat(frames, how="diagonal_relaxed"), metadata={"phenotypes": models.height})
+
+
+def _literals(values: dict[str, Any]) -> dict[str, pl.Expr]:
+    return {name: pl.lit(value) for name, value in values.items()}

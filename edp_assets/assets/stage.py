@@ -1,0 +1,170 @@
+"""`stage`: makes a Dagster asset of a plain function that computes one partition.
+
+The function takes a `StageRun` (which cell, the cohort, its settings) and its inputs for that cell, and returns what is
+to be stored. Looping over the partitions of a range, partition mappings, metadata and storage are here, once.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from edp_assets.partitions import mapping_between, partitions_for
+from edp_assets.storage.checkpoints import CheckpointPartitions
+from edp_assets.storage.io_managers import StageOutput, cells_of
+from edp_assets.storage.lake import Cell, Partitions, Stored
+from edp_assets.storage.schemas import SCHEMAS
+from edp_assets.storage.workspace import StageSpec, Workspace
+
+GROUPS = ("cohort", "imaging", "encoders", "phenotypes", "association", "baselines")
+"""Asset groups in the order of the flow."""
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What a stage's function is told: the cell it makes, and the workspace it works in."""
+
+    cell: Cell
+    spec: StageSpec
+    workspace: Workspace
+
+    def __getitem__(self, dimension: str) -> str:
+        return dict(self.cell)[dimension]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An asset with what the runner needs to know of it."""
+
+    spec: StageSpec
+    group: str
+    definition: dg.AssetsDefinition
+
+
+REGISTRY: dict[tuple[str, ...], Stage] = {}
+"""Every stage by its asset key, in the order of definition, which is the order of the flow."""
+
+
+def stage(
+    key: str,
+    *,
+    group: str,
+    dimensions: tuple[str, ...],
+    table: str,
+    inputs: Mapping[str, Stage] | None = None,
+    streamed: tuple[str, ...] = (),
+    settings: tuple[str, ...] = (),
+    files: tuple[str, ...] = (),
+    code_version: str = "1",
+    kinds: set[str] | None = None,
+    checkpoint: bool = False,
+) -> Callable[[Callable[..., Any]], Stage]:
+    """Return a decorator that turns a function of one cell into a registered stage.
+
+    Args:
+        key: asset key, slashes between its parts.
+        group: one of GROUPS.
+        dimensions: partition dimensions of the asset.
+        table: the stored table's schema (for a checkpoint: what it is called).
+        inputs: argument -> upstream stage. The argument is one frame (or
+            path) where the upstream has no dimension that this one lacks, else a mapping from cell to frame.
+        streamed: arguments that are handed over unread, as a `Partition`.
+        settings: what of the settings it uses, see `StageSpec`.
+        files: what of the cohort folder it reads, see `StageSpec`.
+        code_version: raise it when the function's result changes.
+        kinds: what Dagster's UI shows as kinds.
+        checkpoint: stored as an encoder file, not as a table.
+    """
+    upstream = {name: made.spec for name, made in (inputs or {}).items()}
+    spec = StageSpec(
+        asset=tuple(key.split("/")),
+        dimensions=tuple(sorted(dimensions)),
+        table=table,
+        code_version=code_version,
+        inputs={name: above.asset for name, above in upstream.items()},
+        settings=settings,
+        files=files,
+    )
+
+    def decorate(function: Callable[..., Any]) -> Stage:
+        def compute(context: dg.AssetExecutionContext, **values: Any) -> dg.Output[StageOutput]:
+            return dg.Output(StageOutput(spec, _cells(context, spec, function, values, streamed)))
+
+        compute.__name__ = function.__name__
+        definition = dg.asset(
+            key=list(spec.asset),
+            ins={
+                name: dg.AssetIn(
+                    key=list(above.asset), partition_mapping=mapping_between(above.dimensions, spec.dimensions)
+                )
+                for name, above in upstream.items()
+            },
+            partitions_def=partitions_for(spec.dimensions),
+            backfill_policy=dg.BackfillPolicy.single_run() if spec.dimensions else None,
+            group_name=group,
+            kinds=kinds or {"polars", "parquet"},
+            owners=[f"team:{group}"],
+            description=function.__doc__,
+            code_version=code_version,
+            metadata={} if checkpoint else {"dagster/column_schema": column_schema(table)},
+            io_manager_key="checkpoint_io_manager" if checkpoint else "io_manager",
+            pool="encoders" if checkpoint else None,
+            output_required=True,
+        )(compute)
+        REGISTRY[spec.asset] = made = Stage(spec, group, definition)
+        return made
+
+    return decorate
+
+
+def column_schema(table: str) -> dg.TableSchema:
+    """Return a stored table's columns as Dagster shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name, str(column.dtype), column.meaning, constraints=dg.TableColumnConstraints(nullable=column.nullable)
+            )
+            for name, column in SCHEMAS[table].items()
+        ]
+    )
+
+
+def _cells(
+    context: dg.AssetExecutionContext,
+    spec: StageSpec,
+    function: Callable[..., Any],
+    values: dict[str, Any],
+    streamed: tuple[str, ...],
+) -> Iterator[tuple[Cell, Any]]:
+    """Make the cells one after another, those of one organ together so that its inputs are read once."""
+    workspace = Workspace.current()
+    cells = sorted(cells_of(context, spec.dimensions), key=lambda cell: (dict(cell).get("organ", ""), cell))
+    for cell in cells:
+        started = time.monotonic()
+        arguments = {
+            name: _argument(value, cell, REGISTRY[spec.inputs[name]].spec, name in streamed)
+            for name, value in values.items()
+        }
+        result = function(StageRun(cell, spec, workspace), **arguments)
+        yield cell, result
+        metadata = {**result.metadata, "seconds": round(time.monotonic() - started, 2)}
+        if isinstance(result, Stored) and result.provenance is not None and result.path is not None:
+            metadata["dagster/row_count"] = result.provenance.rows
+            metadata["path"] = dg.MetadataValue.path(str(result.path))
+            if result.excluded:
+                metadata["excluded"] = dg.MetadataValue.json(dict(Counter(e.reason for e in result.excluded)))
+        context.add_asset_metadata(
+            metadata, asset_key=context.asset_key, partition_key="|".join(k for _, k in cell) or None
+        )
+
+
+def _argument(value: Partitions | CheckpointPartitions, cell: Cell, upstream: StageSpec, streamed: bool) -> Any:
+    keys = dict(cell)
+    if set(upstream.dimensions) <= set(keys):
+        single = tuple((name, keys[name]) for name in upstream.dimensions)
+        return value.partition(single) if streamed and isinstance(value, Partitions) else value[single]
+    assert isinstance(value, Partitions)  # noqa: S101
+    return value.matching(cell)

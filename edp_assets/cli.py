@@ -1,0 +1,199 @@
+"""`edp`: the command line. Each command says what it does while it does it; what goes wrong is one readable message."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edp_assets.storage.home import Home
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from edp_assets.runner import Choice
+
+
+class _Failure(click.ClickException):
+    """An expected failure: its message on stderr, exit 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"edp: {self.message}", err=True)
+
+
+def _readable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn an exception into one message and exit 1; `--verbose` shows the traceback."""
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            raise _Failure("interrupted; the same command goes on from what is stored.") from None
+        except Exception as error:
+            if click.get_current_context().find_root().params["verbose"]:
+                raise
+            raise _Failure(f"{error}" or type(error).__name__) from None
+
+    return wrapped
+
+
+def _say(line: str) -> None:
+    click.echo(line)
+
+
+def _show_progress() -> None:
+    """Let the long steps' own progress lines (epochs, scans) through to the terminal."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("    %(message)s"))
+    logger = logging.getLogger("edp_assets")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--verbose", is_flag=True, help="Show the traceback of a failure.")
+def cli(verbose: bool) -> None:
+    """Target discovery from organ MRI: scans to gene hits. Results lie under $EDP_HOME (default .edp)."""
+
+
+def _choices(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--organ", "organs", multiple=True, help="Only this organ; may be repeated."),
+        click.option("--icd10", multiple=True, help="Only this ICD-10 code; may be repeated."),
+        click.option("--encoder", "encoders", multiple=True, help="Only this encoder; may be repeated."),
+        click.option("--select", default=None, help="Only these assets, in Dagster's selection syntax."),
+    ):
+        function = option(function)
+    return function
+
+
+@cli.command()
+@click.argument("cohort", type=click.Path(path_type=Path))
+@_readable
+def check(cohort: Path) -> None:
+    """Read all of COHORT and list every problem at once; exit 1 where one stops a run or leaves something out."""
+    from edp_assets.cohort.check import check_cohort, format_problems
+
+    problems = check_cohort(cohort, deep=True, log=_say)
+    serious = [problem for problem in problems if problem.severity != "note"]
+    if problems:
+        click.echo(format_problems(problems))
+    if serious:
+        raise click.exceptions.Exit(1)
+    click.echo(f"{cohort}: no problem found.")
+
+
+@cli.command()
+@click.argument("cohort", type=click.Path(path_type=Path))
+@_choices
+@_readable
+def run(cohort: Path, **choices: Any) -> None:
+    """Materialise the asset graph on COHORT, leaving alone what is current."""
+    _run(cohort, choices)
+
+
+@cli.command()
+@click.option("--seed", default=0, show_default=True, help="Draw another cohort.")
+@click.option("--participants", default=3000, show_default=True, help="Genotyped people.")
+@click.option("--imaged", default=1200, show_default=True, help="People with scans, of these.")
+@_choices
+@_readable
+def demo(seed: int, participants: int, imaged: int, **choices: Any) -> None:
+    """Write the synthetic cohort to $EDP_HOME/demo_cohort and run the whole graph on it."""
+    import json
+
+    from edp_assets.cohort.synthetic.write import write_cohort
+
+    home = Home.from_environment()
+    folder = home.root / "demo_cohort"
+    drawn = {"seed": seed, "participants": participants, "imaged": imaged}
+    with home.writing():
+        truth = folder / "truth.json"
+        if not truth.exists() or drawn.items() - json.loads(truth.read_text()).items():
+            _say(f"writing the synthetic cohort (seed {seed}, {participants} people, {imaged} imaged) to {folder}")
+            write_cohort(folder, **drawn, log=_say)
+    _run(folder, choices)
+
+
+def _run(folder: Path, choices: dict[str, Any]) -> None:
+    from edp_assets.cohort.check import check_cohort
+    from edp_assets.cohort.problems import CohortError, refused
+
+    home = Home.from_environment()
+    # Before anything is written: what stops a run is told at once, before any work starts.
+    problems = check_cohort(folder, deep=False)
+    if refused(problems):
+        raise CohortError(refused(problems))
+    from edp_assets.runner import Choice, run
+    from edp_assets.storage.workspace import Workspace
+
+    with home.writing():
+        home.prepare()
+        home.bind(folder)
+        _show_progress()
+        notes = sum(problem.severity != "refused" for problem in problems)
+        if notes:
+            _say(f"{notes} note(s) on the cohort: `edp check {folder}` lists them; what is left out is in `excluded`")
+        choice: Choice = Choice(choices["organs"], choices["icd10"], choices["encoders"], choices["select"])
+        outcome = run(Workspace(home), choice, _say)
+    made = sum(outcome.made.values())
+    kept = sum(outcome.current.values())
+    _say(f"\n{made} partitions made, {kept} were current, in {outcome.seconds:.0f} s")
+    _close(home)
+
+
+def _close(home: Home) -> None:
+    """Print the closing tables and where things are."""
+    from edp_assets import summary
+    from edp_assets.figures.report import write_report
+
+    hits = summary.hits_by_disease(home.warehouse)
+    if hits.height:
+        _table("Genes at genome-wide significance (Table 1 of the paper)", hits)
+    organs = summary.hits_by_organ(home.warehouse)
+    if organs.height:
+        _table("Genes by organ (Table 2 of the paper)", organs)
+    excluded = summary.left_out(home.warehouse)
+    if excluded.height:
+        _table("Left out", excluded)
+    report = write_report(home.report, hits, organs, excluded)
+    _say(f"warehouse: {home.warehouse}\nreport:    {report}\nUI:        make ui (same EDP_HOME)")
+
+
+def _table(title: str, frame: pl.DataFrame) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name, dtype in frame.schema.items():
+        table.add_column(name.replace("_", " "), justify="right" if dtype.is_numeric() else "left")
+    for row in frame.iter_rows():
+        table.add_row(*("" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    console.print(table)
+
+
+@cli.command()
+@_readable
+def report() -> None:
+    """Build the report from the warehouse."""
+    home = Home.from_environment()
+    if not home.warehouse.exists():
+        raise _Failure(f"{home.warehouse} is not there: run `edp run COHORT` or `edp demo` first.")
+    _close(home)
+
+
+def main() -> None:
+    """Entry point of `edp`."""
+    cli(prog_name="edp")

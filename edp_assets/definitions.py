@@ -1,0 +1,29 @@
+"""build_defs(): the code location, nothing else."""
+
+from __future__ import annotations
+
+import warnings
+
+import dagster as dg
+
+# Partition mappings and backfill policies are beta on this version of Dagster; the choice is made, here, once.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+
+from edp_assets.assets import association, baselines, cohort, encoders, imaging, phenotypes  # noqa: E402
+from edp_assets.assets.stage import REGISTRY  # noqa: E402
+from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  # noqa: E402
+
+STAGES = (cohort, imaging, encoders, phenotypes, association, baselines)
+"""The modules whose import defines the stages, in the order of the flow."""
+
+
+def build_defs() -> dg.Definitions:
+    """Return every asset with the stores it is kept in."""
+    return dg.Definitions(
+        assets=[stage.definition for stage in REGISTRY.values()],
+        resources={"io_manager": LakeIOManager(), "checkpoint_io_manager": CheckpointIOManager()},
+    )
+
+
+defs = build_defs()

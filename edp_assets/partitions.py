@@ -1,0 +1,38 @@
+"""Partitions: organ, icd10, chromosome, and their products. All are dynamic: the cohort decides the keys, not the code."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+DIMENSIONS = ("organ", "icd10", "chromosome")
+
+_SINGLE = {name: dg.DynamicPartitionsDefinition(name=name) for name in DIMENSIONS}
+
+
+def partitions_for(dimensions: tuple[str, ...]) -> dg.PartitionsDefinition | None:
+    """Return the partitions definition of these dimensions; None for none."""
+    if not dimensions:
+        return None
+    if len(dimensions) == 1:
+        return _SINGLE[dimensions[0]]
+    return dg.MultiPartitionsDefinition({name: _SINGLE[name] for name in dimensions})
+
+
+def mapping_between(upstream: tuple[str, ...], downstream: tuple[str, ...]) -> dg.PartitionMapping | None:
+    """Return the mapping under which a cell depends on every upstream cell that agrees on the shared dimensions.
+
+    The one rule of this project, as the `PartitionMapping` Dagster asks for; None where Dagster's default does it.
+    """
+    shared = tuple(sorted(set(upstream) & set(downstream)))
+    if not upstream or not downstream or set(upstream) == set(downstream):
+        return dg.AllPartitionMapping() if upstream and not downstream else None
+    if not shared:
+        return dg.AllPartitionMapping()
+    if len(upstream) == 1 or len(downstream) == 1:
+        return dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name=shared[0])
+    return dg.MultiPartitionMapping(
+        {
+            name: dg.DimensionPartitionMapping(dimension_name=name, partition_mapping=dg.IdentityPartitionMapping())
+            for name in shared
+        }
+    )

@@ -1,0 +1,230 @@
+"""The runner: walks the asset graph in order and materialises what is not current, in the instance that the UI shows.
+
+Dagster's command line cannot cover a graph of mixed partitions in one call. Which partitions are current is told by
+`storage.workspace`; this module only decides the order, the ranges, and what is said meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from edp_assets.assets.stage import REGISTRY, Stage
+from edp_assets.definitions import defs
+from edp_assets.partitions import DIMENSIONS
+from edp_assets.storage import warehouse
+from edp_assets.storage.lake import Cell, cell_of
+from edp_assets.storage.workspace import Workspace
+
+RUN_TAG = "edp/run"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+Say = Callable[[str], None]
+
+
+class StageFailedError(RuntimeError):
+    """A stage failed; the message names it, and says why in the words of what went wrong."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of the graph to run: organs, codes and encoders (empty: all), and a Dagster asset selection."""
+
+    organs: tuple[str, ...] = ()
+    icd10: tuple[str, ...] = ()
+    encoders: tuple[str, ...] = ()
+    select: str | None = None
+
+
+@dataclass
+class Outcome:
+    """What a run did: partitions made and found current, by asset."""
+
+    made: dict[str, int] = field(default_factory=dict)
+    current: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
+    """Materialise the chosen part of the graph, leaving alone what is current.
+
+    Raises:
+        StageFailedError: a stage failed; what was done before it is kept, and the next run goes on there.
+        ValueError: an organ, code, encoder or selection that the cohort or the graph does not have.
+    """
+    started = time.monotonic()
+    outcome = Outcome()
+    stages = _chosen_stages(choice)
+    with dg.DagsterInstance.get() as instance:
+        end_orphans(instance, say)
+        dimensions = _Dimensions(workspace, instance, choice)
+        for number, stage in enumerate(stages, 1):
+            name = "/".join(stage.spec.asset)
+            cells = dimensions.cells(stage.spec.dimensions)
+            current = workspace.current_cells(stage.spec, cells)
+            stale = [cell for cell in cells if cell not in current]
+            outcome.current[name] = len(current)
+            if stale:
+                what = f" {_describe(stale)}" if stage.spec.dimensions else ""
+                say(f"[{number}/{len(stages)}] {name}{what}")
+                before = time.monotonic()
+                for first, last in ranges(stale, dimensions.order):
+                    _materialise(instance, stage, first, last)
+                outcome.made[name] = len(stale)
+                say(f"[{number}/{len(stages)}] {name} done in {time.monotonic() - before:.1f} s")
+            if name == "icd10_codes":
+                dimensions.add_codes()
+    _mirror(workspace)
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def _chosen_stages(choice: Choice) -> list[Stage]:
+    known = {stage.spec.asset[0] for stage in REGISTRY.values() if stage.group == "encoders"}
+    unknown = sorted(set(choice.encoders) - known)
+    if unknown:
+        raise ValueError(f"--encoder {unknown[0]}: the encoders are {', '.join(sorted(known))}")
+    stages = list(REGISTRY.values())
+    if choice.encoders:
+        stages = [s for s in stages if s.spec.asset[0] not in known or s.spec.asset[0] in choice.encoders]
+    if choice.select is not None:
+        try:
+            keys = dg.AssetSelection.from_string(choice.select).resolve(defs.resolve_asset_graph())
+        except Exception as error:
+            raise ValueError(f"--select {choice.select!r} is not an asset selection: {error}") from None
+        if not keys:
+            raise ValueError(
+                f"--select {choice.select!r} matches no asset; assets: {', '.join(map('/'.join, REGISTRY))}"
+            )
+        stages = [s for s in stages if dg.AssetKey(list(s.spec.asset)) in keys]
+    return stages
+
+
+class _Dimensions:
+    """The partition keys of a run, in the order that Dagster's ranges follow."""
+
+    def __init__(self, workspace: Workspace, instance: dg.DagsterInstance, choice: Choice) -> None:
+        self.workspace, self.instance, self.choice = workspace, instance, choice
+        organs = sorted(workspace.settings.organs)
+        unknown = sorted(set(choice.organs) - set(organs))
+        if unknown:
+            raise ValueError(f"--organ {unknown[0]}: the cohort's organs are {', '.join(organs)}")
+        self.keys: dict[str, list[str]] = {"organ": organs, "chromosome": workspace.chromosomes, "icd10": []}
+        for name in ("organ", "chromosome"):
+            instance.add_dynamic_partitions(name, self.keys[name])
+        self.add_codes()
+
+    def add_codes(self) -> None:
+        """Add the studied codes as partitions, once the stage that chooses them has run."""
+        if not self.workspace.lake.cells(("icd10_codes",)):
+            return
+        codes = sorted(self.workspace.lake.read(("icd10_codes",), ()).filter("studied")["icd10"])
+        unknown = sorted(set(self.choice.icd10) - set(codes))
+        if unknown:
+            raise ValueError(f"--icd10 {unknown[0]} is not studied in this cohort; studied: {', '.join(codes)}")
+        self.keys["icd10"] = codes
+        self.instance.add_dynamic_partitions("icd10", codes)
+
+    def cells(self, dimensions: Sequence[str]) -> list[Cell]:
+        """Return the chosen cells over these dimensions."""
+        wanted = {"organ": self.choice.organs, "icd10": self.choice.icd10}
+        found: list[dict[str, str]] = [{}]
+        for name in dimensions:
+            keys = wanted.get(name) or self.keys[name]
+            found = [{**cell, name: key} for cell in found for key in keys]
+        return [cell_of(cell) for cell in found]
+
+    @property
+    def order(self) -> dict[str, list[str]]:
+        """Return the keys of each dimension in the order in which Dagster counts a range."""
+        return {name: list(self.instance.get_dynamic_partitions(name)) for name in DIMENSIONS}
+
+
+def ranges(cells: Iterable[Cell], order: dict[str, list[str]]) -> list[tuple[Cell, Cell]]:
+    """Cover exactly these cells by few ranges (first and last cell of a block that is contiguous in each dimension)."""
+    cells = list(cells)
+    if not cells or not cells[0]:
+        return [((), ())] if cells else []
+    place = {name: {key: i for i, key in enumerate(keys)} for name, keys in order.items()}
+    if len(cells[0]) == 1:
+        name = cells[0][0][0]
+        return [(((name, a),), ((name, b),)) for a, b in _stretches((dict(c)[name] for c in cells), place[name])]
+    (outer, inner) = (name for name, _ in cells[0])
+    inner_keys: dict[str, list[str]] = defaultdict(list)
+    for cell in cells:
+        inner_keys[dict(cell)[outer]].append(dict(cell)[inner])
+    # Outer keys that lack the same inner ones share their ranges.
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
+    for key, values in inner_keys.items():
+        alike[tuple(_stretches(values, place[inner]))].append(key)
+    return [
+        (((outer, a), (inner, first)), ((outer, b), (inner, last)))
+        for stretches, keys in alike.items()
+        for a, b in _stretches(keys, place[outer])
+        for first, last in stretches
+    ]
+
+
+def _stretches(keys: Iterable[str], place: dict[str, int]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key in sorted(set(keys), key=place.__getitem__):
+        if found and place[key] == place[found[-1][1]] + 1:
+            found[-1] = (found[-1][0], key)
+        else:
+            found.append((key, key))
+    return found
+
+
+def _materialise(instance: dg.DagsterInstance, stage: Stage, first: Cell, last: Cell) -> None:
+    """Run one asset over a range of partitions in this process (the one place that resolves a job by hand)."""
+    tags = {RUN_TAG: "true"}
+    if first:
+        start, end = ("|".join(key for _, key in cell) for cell in (first, last))
+        tags |= {"dagster/asset_partition_range_start": start, "dagster/asset_partition_range_end": end}
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection={stage.definition.key})
+    try:
+        job.execute_in_process(instance=instance, tags=tags, run_config=QUIET)
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise StageFailedError(f"{'/'.join(stage.spec.asset)} failed: {cause}") from error
+
+
+def end_orphans(instance: dg.DagsterInstance, say: Say) -> None:
+    """Mark as failed the runs of this runner that a killed process left open; the caller holds the writer lock."""
+    open_statuses = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
+    orphans = instance.get_runs(filters=dg.RunsFilter(statuses=open_statuses, tags={RUN_TAG: "true"}))
+    for orphan in orphans:
+        instance.report_run_failed(orphan, message="The process was killed; a later `edp run` went on from here.")
+    if orphans:
+        say(f"an earlier run was killed: {len(orphans)} open run(s) marked as failed, going on from what is stored")
+
+
+def _mirror(workspace: Workspace) -> None:
+    """Make the warehouse from the lake if it is not there (deleted, or damaged and moved away)."""
+    if not workspace.home.warehouse.exists():
+        rebuild_warehouse(workspace)
+
+
+def rebuild_warehouse(workspace: Workspace) -> None:
+    """Make the warehouse anew from the lake."""
+    lake_stages: list[tuple[str, tuple[str, ...]]] = [(s.spec.table, s.spec.asset) for s in REGISTRY.values()]
+    warehouse.rebuild(workspace.home.warehouse, workspace.lake, lake_stages)
+
+
+def _describe(cells: Sequence[Cell]) -> str:
+    """Return what the cells are, shortly: "liver, heart x 10 icd10"."""
+    parts = []
+    for i, (name, _) in enumerate(cells[0]):
+        keys = list(dict.fromkeys(cell[i][1] for cell in cells))
+        parts.append(
+            ", ".join(keys) if len(keys) <= 3 else f"{len(keys)} {name}s" if name != "icd10" else f"{len(keys)} codes"
+        )
+    return " x ".join(parts)

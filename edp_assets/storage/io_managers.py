@@ -1,0 +1,98 @@
+"""IO managers: what a stage yields goes to the lake (and the warehouse) or to the checkpoints, one partition at a time.
+
+They take single, range and multi-dimensional partitions alike: outputs come as (cell, value) pairs, inputs go out as
+mappings from cell to value that read when asked. The stock managers cannot do this on these versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from edp_assets.storage import warehouse
+from edp_assets.storage.checkpoints import CheckpointPartitions
+from edp_assets.storage.lake import Cell, Partitions, Stored, cell_of
+from edp_assets.storage.workspace import Fingerprints, StageSpec, Workspace
+
+
+@dataclass(frozen=True)
+class StageOutput:
+    """What a stage hands to its IO manager: its spec, and the partitions as they are made."""
+
+    spec: StageSpec
+    partitions: Iterable[tuple[Cell, Any]]
+
+
+def cells_of(
+    context: dg.InputContext | dg.OutputContext | dg.AssetExecutionContext, dimensions: tuple[str, ...]
+) -> list[Cell]:
+    """Return the cells that a context's partition keys name; the empty cell for an asset without partitions."""
+    if isinstance(context, dg.AssetExecutionContext):
+        keys = list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else []
+    else:
+        keys = list(context.asset_partition_keys) if context.has_asset_partitions else []
+    return [key_to_cell(key, dimensions) for key in keys] if dimensions else [()]
+
+
+def key_to_cell(key: str, dimensions: tuple[str, ...]) -> Cell:
+    """Return the cell of a Dagster partition key (`icd10|organ`: dimensions sorted by name)."""
+    parts = key.split("|") if len(dimensions) > 1 else [key]
+    return cell_of(dict(zip(sorted(dimensions), parts, strict=True)))
+
+
+class LakeIOManager(dg.IOManager):
+    """Stores `Stored` partitions in the Parquet lake and mirrors the contract tables in the warehouse."""
+
+    def handle_output(self, context: dg.OutputContext, obj: StageOutput) -> None:
+        """Write every partition as it is made, with its provenance; then refresh the warehouse once."""
+        workspace, spec = Workspace.current(), obj.spec
+        fingerprints = Fingerprints(workspace, spec)
+        written: list[Cell] = []
+        try:
+            for cell, stored in obj.partitions:
+                if not isinstance(stored, Stored):
+                    raise TypeError(
+                        f"{'/'.join(spec.asset)}: a lake asset yields Stored, found {type(stored).__name__}"
+                    )
+                workspace.lake.write(spec.asset, cell, spec.table, stored, fingerprints.of(cell))
+                written.append(cell)
+        finally:
+            # What was written before a failure is stored, so the warehouse shows it as well.
+            if written:
+                warehouse.refresh(workspace.home.warehouse, workspace.lake, spec.table, spec.asset, written)
+
+    def load_input(self, context: dg.InputContext) -> Partitions:
+        """Return the upstream partitions, read when asked for."""
+        dimensions = _dimensions(context)
+        asset = tuple(context.asset_key.path)
+        return Partitions(Workspace.current().lake, asset, cells_of(context, dimensions))
+
+
+class CheckpointIOManager(dg.IOManager):
+    """Stores trained encoders as safetensors files."""
+
+    def handle_output(self, context: dg.OutputContext, obj: StageOutput) -> None:
+        """Write every trained encoder as it is made; the file that training resumed from is then done with."""
+        workspace, spec = Workspace.current(), obj.spec
+        fingerprints = Fingerprints(workspace, spec)
+        for cell, stored in obj.partitions:
+            workspace.checkpoints.write(spec.asset, cell, stored.trained, fingerprints.of(cell))
+            workspace.checkpoints.training_path(spec.asset, cell).unlink(missing_ok=True)
+
+    def load_input(self, context: dg.InputContext) -> CheckpointPartitions:
+        """Return the upstream encoders' paths."""
+        asset = tuple(context.asset_key.path)
+        return CheckpointPartitions(Workspace.current().checkpoints, asset, cells_of(context, _dimensions(context)))
+
+
+def _dimensions(context: dg.InputContext) -> tuple[str, ...]:
+    if not context.has_asset_partitions:
+        return ()
+    definition = context.asset_partitions_def
+    if isinstance(definition, dg.MultiPartitionsDefinition):
+        return tuple(sorted(definition.partition_dimension_names))
+    assert isinstance(definition, dg.DynamicPartitionsDefinition) and definition.name  # noqa: S101
+    return (definition.name,)

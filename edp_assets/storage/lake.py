@@ -1,0 +1,265 @@
+"""The Parquet lake: one file a partition, `lake/<asset>/icd10=I21/organ=heart/part.parquet`.
+
+Files are written beside their place and moved there whole; the footer of each carries its provenance. What a table
+holds is in `schemas`; what Dagster asks for is in `io_managers`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from edp_assets.storage.schemas import conform, polars_schema
+
+Cell = tuple[tuple[str, str], ...]
+"""A partition: (dimension, key) pairs sorted by dimension; empty for an asset without partitions."""
+
+ROW_GROUP = 65_536
+PROVENANCE = b"edp"
+
+
+class LakeError(RuntimeError):
+    """A file of the lake is missing or cannot be read."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a stored partition was made from (`inputs`), and what it holds (`version`, a hash of its content)."""
+
+    inputs: str
+    version: str
+    rows: int
+
+    def to_json(self) -> str:
+        """Return the text kept in a file's metadata."""
+        return json.dumps({"inputs": self.inputs, "version": self.version, "rows": self.rows})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Provenance:
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """One participant, scan or code that a stage left out (a row of the table `excluded`)."""
+
+    eid: str | None
+    organ: str | None
+    stage: str
+    reason: str
+
+
+@dataclass
+class Stored:
+    """What an asset hands over to be stored.
+
+    `frames` is the rows, or an iterator that makes them; such an iterator may go on filling `excluded` and `metadata`
+    until it ends.
+    """
+
+    frames: pl.DataFrame | Iterable[pl.DataFrame]
+    excluded: list[Exclusion] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    provenance: Provenance | None = None
+    path: Path | None = None
+
+
+def cell_of(dimensions: Mapping[str, str]) -> Cell:
+    """Return the cell of a dimension -> key mapping."""
+    return tuple(sorted(dimensions.items()))
+
+
+def cell_path(folder: Path, cell: Cell) -> Path:
+    """Return the cell's folder; keys are percent-encoded, so that none can climb out of the lake or hide."""
+    for dimension, key in cell:
+        # quote() leaves dots as they are, and a folder name of dots alone would climb.
+        folder = folder / f"{dimension}={quote(key, safe='').replace('.', '%2E')}"
+    return folder
+
+
+class Lake:
+    """Parquet files under one root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, asset: tuple[str, ...]) -> Path:
+        """Return the asset's folder."""
+        return self.root.joinpath(*asset)
+
+    def path(self, asset: tuple[str, ...], cell: Cell) -> Path:
+        """Return the file of one partition."""
+        return cell_path(self.folder(asset), cell) / "part.parquet"
+
+    def cells(self, asset: tuple[str, ...]) -> list[Cell]:
+        """Return the stored partitions of an asset, sorted."""
+        folder = self.folder(asset)
+        found = []
+        for file in folder.glob("**/part.parquet"):
+            parts = [part.split("=", 1) for part in file.parent.relative_to(folder).parts]
+            if all(len(part) == 2 for part in parts):
+                found.append(tuple((name, unquote(key)) for name, key in parts))
+        return sorted(found)
+
+    def write(self, asset: tuple[str, ...], cell: Cell, table: str, stored: Stored, inputs: str) -> Provenance:
+        """Store one partition atomically: rows checked against the table's schema, exclusions, provenance.
+
+        The content hash is of the rows alone, so that a rebuild with the same result is seen to be the same.
+        """
+        path = self.path(asset, cell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frames = [stored.frames] if isinstance(stored.frames, pl.DataFrame) else stored.frames
+        beside = path.with_name("excluded.parquet")
+
+        def write_exclusions() -> None:
+            rows = [asdict(exclusion) for exclusion in stored.excluded]
+            if rows:
+                self._write_file(beside, "excluded", [pl.DataFrame(rows, schema=polars_schema("excluded"))], "")
+            else:
+                beside.unlink(missing_ok=True)
+
+        # The exclusions go first: once the rows are in place the partition counts as done.
+        stored.provenance = self._write_file(path, table, frames, inputs, write_exclusions)
+        stored.path = path
+        return stored.provenance
+
+    def _write_file(
+        self,
+        path: Path,
+        table: str,
+        frames: Iterable[pl.DataFrame],
+        inputs: str,
+        before_replacing: Callable[[], None] = lambda: None,
+    ) -> Provenance:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+        digest, rows, writer = hashlib.sha256(table.encode()), 0, None
+        try:
+            for frame in frames:
+                batch = conform(frame, table).to_arrow(compat_level=pl.CompatLevel.oldest())
+                writer = writer or pq.ParquetWriter(temporary, batch.schema, compression="zstd", compression_level=1)
+                writer.write_table(batch, row_group_size=ROW_GROUP)
+                _update(digest, batch)
+                rows += frame.height
+            if writer is None:
+                raise LakeError(f"{path}: an asset handed over no frame; hand over an empty one instead")
+            provenance = Provenance(inputs, digest.hexdigest(), rows)
+            writer.add_key_value_metadata({PROVENANCE.decode(): provenance.to_json()})
+            writer.close()
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            before_replacing()
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return provenance
+
+    def provenance(self, asset: tuple[str, ...], cell: Cell) -> Provenance | None:
+        """Return a stored partition's provenance; None where it is absent or its file is damaged."""
+        try:
+            metadata = pq.read_metadata(self.path(asset, cell)).metadata or {}
+        except (FileNotFoundError, pa.ArrowInvalid, OSError):
+            return None
+        return Provenance.from_json(metadata[PROVENANCE]) if PROVENANCE in metadata else None
+
+    def read(self, asset: tuple[str, ...], cell: Cell) -> pl.DataFrame:
+        """Read one partition whole.
+
+        Raises:
+            LakeError: it is absent or damaged.
+        """
+        path = self.path(asset, cell)
+        try:
+            return pl.DataFrame(pq.read_table(path, partitioning=None))
+        except FileNotFoundError:
+            raise LakeError(f"{path} is not there: materialise {'/'.join(asset)} {dict(cell)} first") from None
+        except (pa.ArrowInvalid, OSError) as error:
+            raise LakeError(f"{path} is damaged ({error}): delete it and run again to rebuild it") from None
+
+    def batches(self, asset: tuple[str, ...], cell: Cell, rows: int = ROW_GROUP) -> Iterator[pl.DataFrame]:
+        """Yield one partition in frames of at most `rows` rows, with bounded memory."""
+        with pq.ParquetFile(self.path(asset, cell)) as file:
+            for batch in file.iter_batches(batch_size=rows):
+                yield pl.DataFrame(pa.Table.from_batches([batch]))
+
+
+def _update(digest: Any, batch: pa.Table) -> None:
+    """Add a table's rows to the hash, through Arrow's own stream format (stable for the same rows)."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_table(batch.combine_chunks())
+    digest.update(sink.getvalue())
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One stored partition of an upstream asset, too large to be read whole."""
+
+    lake: Lake
+    asset: tuple[str, ...]
+    cell: Cell
+
+    def batches(self, rows: int) -> Iterator[pl.DataFrame]:
+        """Yield it in frames of at most `rows` rows."""
+        return self.lake.batches(self.asset, self.cell, rows)
+
+    def columns(self, *names: str) -> pl.DataFrame:
+        """Read some of its columns."""
+        return pl.DataFrame(
+            pq.read_table(self.lake.path(self.asset, self.cell), columns=list(names), partitioning=None)
+        )
+
+    def scan(self) -> pl.LazyFrame:
+        """Return it as a lazy frame."""
+        return pl.scan_parquet(self.lake.path(self.asset, self.cell), hive_partitioning=False)
+
+
+class Partitions(Mapping[Cell, pl.DataFrame]):
+    """The stored partitions of one upstream asset, read when asked for; the last few are kept in memory."""
+
+    KEPT = 4
+
+    def __init__(self, lake: Lake, asset: tuple[str, ...], cells: Iterable[Cell]) -> None:
+        self.lake, self.asset = lake, asset
+        self._cells = sorted(cells)
+        self._kept: OrderedDict[Cell, pl.DataFrame] = OrderedDict()
+
+    def __getitem__(self, cell: Cell) -> pl.DataFrame:
+        if cell not in self._kept:
+            self._kept[cell] = self.lake.read(self.asset, cell)
+            if len(self._kept) > self.KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(cell)
+        return self._kept[cell]
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self._cells)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def matching(self, cell: Cell) -> Partitions:
+        """Return the partitions that agree with the cell on the dimensions that both have."""
+        wanted = dict(cell)
+        kept = [c for c in self._cells if all(wanted.get(name, key) == key for name, key in c)]
+        return Partitions(self.lake, self.asset, kept)
+
+    def stored(self) -> list[Cell]:
+        """Return those of the cells that are there; the others have not been materialised."""
+        return [cell for cell in self._cells if self.lake.path(self.asset, cell).exists()]
+
+    def partition(self, cell: Cell) -> Partition:
+        """Return one partition unread."""
+        return Partition(self.lake, self.asset, cell)

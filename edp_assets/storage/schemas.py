@@ -1,0 +1,245 @@
+"""One schema a stored table: every column with its type and what it means. What comes in is in `cohort.schema`.
+
+The tables of the design's part 4 are contracts: columns may be added, never taken away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+Vector = pl.List(pl.Float32)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a stored table: its type, its meaning (with unit), and whether null is a value."""
+
+    dtype: pl.DataType | type[pl.DataType]
+    meaning: str
+    nullable: bool = False
+
+
+Schema = dict[str, Column]
+
+_EID = Column(pl.String, "participant")
+_ORGAN = Column(pl.String, "organ")
+_ENCODER = Column(pl.String, "encoder: mae, video_mae, imagenet")
+
+PHENOTYPE: Schema = {
+    "encoder": Column(pl.String, "encoder; null for the baselines", nullable=True),
+    "organ": Column(pl.String, "organ; null for the icd10 methods", nullable=True),
+    "icd10": Column(pl.String, "ICD-10 code; null for organ_volume", nullable=True),
+    "method": Column(
+        pl.String, "classifier, clustering, island, icd10_imaging_cohort, icd10_whole_cohort, organ_volume"
+    ),
+    "cluster": Column(pl.Int32, "cluster; null but for clustering", nullable=True),
+}
+"""What names one phenotype, in every table that has phenotypes."""
+
+VARIANT_STATISTICS: Schema = {
+    "chromosome": Column(pl.String, "chromosome, 1 to 22, X, Y, MT"),
+    "base_pair_location": Column(pl.Int64, "position, base pairs, in the cohort's genome build"),
+    "effect_allele": Column(pl.String, "allele that beta counts"),
+    "other_allele": Column(pl.String, "the other allele"),
+    "effect_allele_frequency": Column(pl.Float64, "frequency of the effect allele among the people analysed"),
+    "beta": Column(pl.Float64, "effect of one effect allele: phenotype units; log odds for a binary trait"),
+    "standard_error": Column(pl.Float64, "standard error of beta"),
+    "neg_log_10_p_value": Column(pl.Float64, "-log10 p, two-sided"),
+    "rsid": Column(pl.String, "variant identifier of the genotype file"),
+    "n": Column(pl.Int64, "people analysed"),
+}
+"""Summary statistics under GWAS-SSF's column names."""
+
+SCHEMAS: dict[str, Schema] = {
+    "participants": {
+        "eid": _EID,
+        "age": Column(pl.Float64, "age at imaging, years", nullable=True),
+        "sex": Column(pl.Float64, "0 female, 1 male", nullable=True),
+        "bmi": Column(pl.Float64, "body mass index, kg/m2", nullable=True),
+        "genotyping_array": Column(pl.String, "genotyping array", nullable=True),
+        "imaging_centre": Column(pl.String, "imaging centre", nullable=True),
+        "imaging_date": Column(pl.String, "date of imaging, ISO 8601", nullable=True),
+        **{f"pc{i}": Column(pl.Float64, f"genotype principal component {i}", nullable=True) for i in range(1, 11)},
+    },
+    "diagnoses": {"eid": _EID, "icd10": Column(pl.String, "ICD-10 code, normalised, as precise as recorded")},
+    "scans": {
+        "organ": _ORGAN,
+        "eid": _EID,
+        "mask": Column(pl.String, "mask file"),
+        "mask_label": Column(pl.Int64, "value of the mask's voxels; null: non-zero", nullable=True),
+        "images": Column(pl.List(pl.String), "image files, in the order of the organ's channels"),
+        "signature": Column(pl.String, "size and modification time of the files: a replaced scan differs"),
+    },
+    "icd10_codes": {
+        "icd10": Column(pl.String, "ICD-10 code, rolled up"),
+        "cases": Column(pl.Int64, "cases in the whole cohort"),
+        "cases_imaged": Column(pl.Int64, "cases among people with a scan"),
+        "studied": Column(pl.Boolean, "whether it becomes a phenotype"),
+    },
+    "icd10_cases": {"icd10": Column(pl.String, "ICD-10 code"), "eid": Column(pl.String, "a case, in the whole cohort")},
+    "variant_to_gene": {
+        "variant_id": Column(pl.String, "chromosome_position_reference_alternate", nullable=True),
+        "rsid": Column(pl.String, "variant identifier", nullable=True),
+        "gene": Column(pl.String, "gene symbol"),
+        "gene_id": Column(pl.String, "Ensembl gene id", nullable=True),
+        "score": Column(pl.Float64, "variant-to-gene score (Open Targets overall score)"),
+    },
+    "masked_crops": {
+        "organ": _ORGAN,
+        "eid": _EID,
+        "shape": Column(pl.List(pl.Int32), "channels, slices, rows, columns"),
+        "voxels": Column(pl.Binary, "uint8 of that shape, C order; 0 outside the mask"),
+        "spacing_mm": Column(pl.List(pl.Float64), "voxel size x, y, z, mm"),
+        "mask_voxels": Column(pl.Int64, "voxels of the mask"),
+        "volume_ml": Column(pl.Float64, "mask voxels x voxel volume, ml"),
+        "mean_intensity": Column(pl.List(pl.Float64), "mean inside the mask a channel, before scaling"),
+    },
+    "organ_volumes": {
+        "eid": _EID,
+        "organ": _ORGAN,
+        "voxels": Column(pl.Int64, "voxels of the mask"),
+        "volume_ml": Column(pl.Float64, "organ volume, ml"),
+    },
+    "embeddings": {
+        "encoder": _ENCODER,
+        "organ": _ORGAN,
+        "eid": _EID,
+        "z": Column(Vector, "embedding: [cls] after the penultimate block, mean over the scan's slices"),
+    },
+    "adjusted_embeddings": {
+        "encoder": _ENCODER,
+        "organ": _ORGAN,
+        "eid": _EID,
+        "z": Column(Vector, "embedding less what the factors explain"),
+        "adjustment": Column(pl.String, "factors regressed out, comma separated; none"),
+    },
+    "clusters": {
+        "encoder": _ENCODER,
+        "organ": _ORGAN,
+        "eid": _EID,
+        "cluster": Column(pl.Int32, "Leiden cluster, 0 the largest"),
+        "umap_1": Column(pl.Float64, "UMAP, first coordinate"),
+        "umap_2": Column(pl.Float64, "UMAP, second coordinate"),
+    },
+    "phenotype_models": {
+        **PHENOTYPE,
+        "cases": Column(pl.Int64, "cases with an embedding (classifier), or inside the cluster (clustering)"),
+        "controls": Column(pl.Int64, "the others, likewise"),
+        "roc_auc": Column(pl.Float64, "held-out ROC-AUC of the best fold", nullable=True),
+        "roc_auc_out_of_fold": Column(pl.Float64, "ROC-AUC of the pooled out-of-fold scores", nullable=True),
+        "neg_log_10_p_rank_sum": Column(pl.Float64, "-log10 p, Wilcoxon rank-sum, out of fold", nullable=True),
+        "odds_ratio": Column(pl.Float64, "Fisher: odds of a case inside against outside the cluster", nullable=True),
+        "neg_log_10_p_fisher": Column(pl.Float64, "-log10 p, Fisher exact", nullable=True),
+        "percentage": Column(pl.Float64, "cases among the cluster's people, per cent", nullable=True),
+        "penalty": Column(pl.Float64, "L2 penalty of the best fold's model", nullable=True),
+        "weights": Column(
+            pl.List(pl.Float64),
+            "score = weights'z (classifier) or 1 - weights'z/|z| (clustering); null: no model",
+            nullable=True,
+        ),
+        "failure": Column(pl.String, "why there is no model", nullable=True),
+    },
+    "phenotype_selection": {
+        **PHENOTYPE,
+        "cases": Column(pl.Int64, "cases with an embedding (classifier), or inside the cluster (clustering)"),
+        "controls": Column(pl.Int64, "the others, likewise"),
+        "roc_auc": Column(pl.Float64, "held-out ROC-AUC of the best fold", nullable=True),
+        "roc_auc_out_of_fold": Column(pl.Float64, "ROC-AUC of the pooled out-of-fold scores", nullable=True),
+        "p_rank_sum": Column(pl.Float64, "p, Wilcoxon rank-sum, out of fold", nullable=True),
+        "odds_ratio": Column(pl.Float64, "Fisher: odds of a case inside against outside the cluster", nullable=True),
+        "p_fisher": Column(pl.Float64, "p, Fisher exact", nullable=True),
+        "percentage": Column(pl.Float64, "cases among the cluster's people, per cent", nullable=True),
+        "selected": Column(pl.Boolean, "whether a GWAS is run on it"),
+        "reason": Column(pl.String, "why it is selected or not"),
+    },
+    "edp_scores": {**PHENOTYPE, "eid": _EID, "score": Column(pl.Float64, "embedding-derived phenotype")},
+    "association_basis": {
+        "organ": _ORGAN,
+        "eid": _EID,
+        "basis": Column(pl.List(pl.Float64), "whitened [z, z/|z|, volume], covariates projected out"),
+        "covariates": Column(pl.List(pl.Float64), "orthonormal covariates with the intercept"),
+    },
+    "embedding_associations": {
+        **{
+            k: VARIANT_STATISTICS[k]
+            for k in ("chromosome", "base_pair_location", "effect_allele", "other_allele", "rsid")
+        },
+        "effect_allele_frequency": VARIANT_STATISTICS["effect_allele_frequency"],
+        "genotype_ss": Column(pl.Float64, "g'g with covariates projected out"),
+        "products": Column(Vector, "g' times each column of the association basis"),
+    },
+    "gwas_summary_stats": {**PHENOTYPE, **VARIANT_STATISTICS},
+    "lead_variants": {
+        **PHENOTYPE,
+        **VARIANT_STATISTICS,
+        "locus_start": Column(pl.Int64, "first position of the locus, base pairs"),
+        "locus_end": Column(pl.Int64, "last position of the locus, base pairs"),
+    },
+    "gene_hits": {
+        **PHENOTYPE,
+        "gene": Column(pl.String, "gene with the highest score for the variant; null: no row", nullable=True),
+        "gene_id": Column(pl.String, "Ensembl gene id", nullable=True),
+        "score": Column(pl.Float64, "variant-to-gene score", nullable=True),
+        "rsid": Column(pl.String, "the gene's most significant variant"),
+        "chromosome": VARIANT_STATISTICS["chromosome"],
+        "base_pair_location": VARIANT_STATISTICS["base_pair_location"],
+        "neg_log_10_p_value": VARIANT_STATISTICS["neg_log_10_p_value"],
+        "variants": Column(pl.Int64, "associated variants that map to the gene"),
+    },
+    "excluded": {
+        "eid": Column(pl.String, "participant; null where a code is left out", nullable=True),
+        "organ": Column(pl.String, "organ; null where it concerns all", nullable=True),
+        "stage": Column(pl.String, "stage that left it out"),
+        "reason": Column(pl.String, "why"),
+    },
+}
+"""Every stored table by name."""
+
+WAREHOUSE_TABLES = (
+    "icd10_codes",
+    "organ_volumes",
+    "clusters",
+    "phenotype_selection",
+    "lead_variants",
+    "gene_hits",
+    "excluded",
+)
+"""Small tables that the warehouse holds; the other contract tables are views over the lake."""
+
+WAREHOUSE_VIEWS = ("participants", "embeddings", "adjusted_embeddings", "edp_scores", "gwas_summary_stats")
+
+
+class SchemaError(ValueError):
+    """A frame does not have the columns, types or non-null values of its table."""
+
+
+def polars_schema(name: str) -> pl.Schema:
+    """Return the polars schema of a stored table."""
+    return pl.Schema({column: c.dtype for column, c in SCHEMAS[name].items()})
+
+
+def empty(name: str) -> pl.DataFrame:
+    """Return a stored table without rows."""
+    return pl.DataFrame(schema=polars_schema(name))
+
+
+def conform(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Return the frame in its table's column order and types.
+
+    Raises:
+        SchemaError: a column is missing, unknown, of a type that does not convert, or null where it may not be.
+    """
+    schema = SCHEMAS[name]
+    missing, unknown = sorted(set(schema) - set(frame.columns)), sorted(set(frame.columns) - set(schema))
+    if missing or unknown:
+        raise SchemaError(f"{name}: wanted the columns {list(schema)}; missing {missing}, unknown {unknown}")
+    try:
+        cast = frame.select(pl.col(column).cast(c.dtype) for column, c in schema.items())
+    except pl.exceptions.PolarsError as error:
+        raise SchemaError(f"{name}: a column does not convert to its type: {error}") from None
+    nulls = [column for column, c in schema.items() if not c.nullable and cast[column].null_count()]
+    if nulls:
+        raise SchemaError(f"{name}: no value may be missing in {nulls}; found {[cast[c].null_count() for c in nulls]}")
+    return cast

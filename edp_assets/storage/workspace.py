@@ -1,0 +1,182 @@
+"""What a run works with: one EDP_HOME, its cohort and settings, its stores; and what makes a stored partition current.
+
+A partition is current when the fingerprint of everything it is made from (code version, settings, cohort files, the
+content of the stored inputs) equals the one in its file. Content, not time: a rebuild that changes nothing stops there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from edp_assets.cohort.config import CHROMOSOMES, Cohort, load_cohort
+from edp_assets.cohort.tables import read_participants, read_scans
+from edp_assets.settings import Settings
+from edp_assets.storage.checkpoints import Checkpoints
+from edp_assets.storage.home import Home, HomeError
+from edp_assets.storage.lake import Cell, Lake, Provenance
+
+Asset = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """What one asset is made from: enough to say whether a stored partition of it is current.
+
+    `inputs` maps an argument to the upstream asset; `settings` names the settings used (a section of `Settings`, or
+    `organ.<field>`); `files` names what is read of the cohort folder (see `Workspace.files`).
+    """
+
+    asset: Asset
+    dimensions: tuple[str, ...]
+    table: str
+    code_version: str
+    inputs: Mapping[str, Asset] = field(default_factory=dict)
+    settings: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One EDP_HOME with its cohort."""
+
+    home: Home
+
+    @classmethod
+    def current(cls) -> Workspace:
+        """Return the workspace of $EDP_HOME."""
+        return cls(Home.from_environment())
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The cohort that the home belongs to."""
+        folder = self.home.cohort_folder()
+        if folder is None:
+            raise HomeError(f"{self.home.root} belongs to no cohort yet: run `edp run COHORT` (or `edp demo`) first.")
+        return load_cohort(folder)
+
+    @property
+    def settings(self) -> Settings:
+        """The cohort's settings."""
+        return self.cohort.settings
+
+    @cached_property
+    def chromosomes(self) -> list[str]:
+        """The chromosomes that the genotype files hold, in natural order."""
+        from edp_assets.science.genetics.genotypes import open_genotypes
+
+        paths = self.cohort.genotype_paths()
+        if "all" not in paths:
+            return list(paths)
+        with open_genotypes(paths["all"]) as genotypes:
+            present = set(genotypes.variants["chromosome"])
+        return [chromosome for chromosome in CHROMOSOMES if chromosome in present]
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The Parquet lake."""
+        return Lake(self.home.lake)
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        """The trained encoders."""
+        return Checkpoints(self.home.checkpoints)
+
+    def provenance(self, asset: Asset, cell: Cell) -> Provenance | None:
+        """Return what a stored partition was made from, whichever store it lies in; None where it is not stored."""
+        return self.lake.provenance(asset, cell) or self.checkpoints.provenance(asset, cell)
+
+    def stored_cells(self, asset: Asset) -> list[Cell]:
+        """Return the stored partitions of an asset."""
+        return self.lake.cells(asset) or self.checkpoints.cells(asset)
+
+    def current_cells(self, spec: StageSpec, cells: Iterable[Cell]) -> set[Cell]:
+        """Return those of the cells whose stored partition is made from what is there now."""
+        fingerprints = Fingerprints(self, spec)
+        current = set()
+        for cell in cells:
+            provenance = self.provenance(spec.asset, cell)
+            if provenance is not None and provenance.inputs == fingerprints.of(cell):
+                current.add(cell)
+        return current
+
+    def files(self, name: str, cell: Cell) -> str:
+        """Return the signature (sizes and modification times) of what a stage reads of the cohort folder."""
+        organ, chromosome = dict(cell).get("organ"), dict(cell).get("chromosome")
+        if name == "images":
+            scans = self._scans.filter(organ=organ) if organ else self._scans
+            return _hash(scans["signature"].to_list())
+        if name == "genotypes":
+            paths = self.cohort.genotype_paths()
+            chosen = [paths[chromosome]] if chromosome in paths else list(paths.values())
+            # A .bed or .pgen is described by the tables beside it.
+            return _hash([signature(file) for path in chosen for file in sorted(path.parent.glob(f"{path.stem}.*"))])
+        path: Path | None = getattr(self.cohort, name)
+        return "absent" if path is None else signature(path)
+
+    @cached_property
+    def _scans(self) -> pl.DataFrame:
+        participants = read_participants(self.cohort).table["eid"]
+        return with_signatures(read_scans(self.cohort, set(participants)).table)
+
+
+class Fingerprints:
+    """The fingerprints of one asset's partitions: each input's versions are read once."""
+
+    def __init__(self, workspace: Workspace, spec: StageSpec) -> None:
+        self.workspace, self.spec = workspace, spec
+        self._versions: dict[str, dict[Cell, str]] = {}
+        for name, asset in spec.inputs.items():
+            found = {cell: workspace.provenance(asset, cell) for cell in workspace.stored_cells(asset)}
+            self._versions[name] = {cell: p.version for cell, p in found.items() if p is not None}
+        self._files: dict[tuple[str, Cell], str] = {}
+
+    def of(self, cell: Cell) -> str:
+        """Return the fingerprint of what the cell would be made from now."""
+        keys, settings = dict(cell), self.workspace.settings
+        used = {}
+        for name in self.spec.settings:
+            if name.startswith("organ."):
+                used[name] = json.dumps(getattr(settings.organs[keys["organ"]], name.removeprefix("organ.")))
+            else:
+                used[name] = getattr(settings, name).fingerprint()
+        inputs = {
+            name: sorted((c, v) for c, v in versions.items() if all(keys.get(d, k) == k for d, k in c))
+            for name, versions in self._versions.items()
+        }
+        files = {name: self._file(name, cell) for name in self.spec.files}
+        return _hash([self.spec.code_version, used, inputs, files])
+
+    def _file(self, name: str, cell: Cell) -> str:
+        relevant = tuple((d, k) for d, k in cell if d in {"organ", "chromosome"})
+        if (name, relevant) not in self._files:
+            self._files[name, relevant] = self.workspace.files(name, relevant)
+        return self._files[name, relevant]
+
+
+def signature(path: Path) -> str:
+    """Return a file's size and modification time: what tells a replaced file without reading it."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return "missing"
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def with_signatures(scans: pl.DataFrame) -> pl.DataFrame:
+    """Return a table of scans with a column `signature`, which differs when a file of the row is replaced."""
+    files = [c for c in scans.columns if c == "mask" or c.startswith("image_")]
+    rows = [
+        " ".join(signature(Path(file)) for file in row if file is not None) for row in scans.select(files).iter_rows()
+    ]
+    return scans.with_columns(signature=pl.Series(rows, dtype=pl.String))
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
