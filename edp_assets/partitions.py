@@ -1,4 +1,4 @@
-"""Partitions: organ, icd10, chromosome, and their products. All are dynamic: the cohort decides the keys, not the code."""
+"""Partitions: organ, icd10, chromosome, and their products; dynamic, since the cohort decides the keys."""
 
 from __future__ import annotations
 

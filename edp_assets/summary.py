@@ -1,4 +1,4 @@
-"""The closing table: gene hits by disease and organ against the baselines, in the form of the paper's Tables 1 and 2."""
+"""The closing tables: gene hits by disease and organ against the baselines, as in the paper's Tables 1 and 2."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ GROUP BY ALL ORDER BY c.organ, c.icd10
 
 _ORGANS = """
 SELECT o.organ, count(*) AS scans,
-    (SELECT count(DISTINCT gene) FROM gene_hits g WHERE g.organ = o.organ AND g.method IN ('classifier', 'clustering')) AS edp,
-    (SELECT count(DISTINCT gene) FROM gene_hits g WHERE g.organ = o.organ AND g.method = 'organ_volume') AS organ_volume
+    (SELECT count(DISTINCT gene) FROM gene_hits g
+     WHERE g.organ = o.organ AND g.method IN ('classifier', 'clustering')) AS edp,
+    (SELECT count(DISTINCT gene) FROM gene_hits g
+     WHERE g.organ = o.organ AND g.method = 'organ_volume') AS organ_volume
 FROM organ_volumes o GROUP BY o.organ ORDER BY o.organ
 """
 
@@ -44,7 +46,7 @@ _EXCLUDED = "SELECT stage, organ, reason, count(*) AS left_out FROM excluded GRO
 
 
 def hits_by_disease(path: Path) -> pl.DataFrame:
-    """Genes hit for each organ and code: whole cohort, imaging cohort, both EDPs, and their overlap (paper, Table 1)."""
+    """Genes hit for each organ and code: whole cohort, imaging cohort, both EDPs, overlaps (paper, Table 1)."""
     return warehouse.query(path, _HITS)
 
 

@@ -1,9 +1,9 @@
-"""From EDPs to genes: the projection basis of an organ, every EDP's GWAS from it, loci and gene hits (design, part 5)."""
+"""From EDPs to genes: the projection basis of an organ, every EDP's GWAS from it, loci and gene hits."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import polars as pl
@@ -36,7 +36,7 @@ VARIANTS_A_FRAME = 8192
 def association_basis(
     run: StageRun, adjusted_embeddings: pl.DataFrame, organ_volumes: pl.DataFrame, participants: pl.DataFrame
 ) -> Stored:
-    """Orthonormal columns that span [z, z/|z|, volume] with covariates projected out: every linear score is among them."""
+    """Orthonormal columns that span [z, z/|z|, volume], covariates projected out: every linear score is in it."""
     from edp_assets.science.genetics.projection import whitened_basis
 
     people = adjusted_embeddings.join(organ_volumes.select("eid", "volume_ml"), on="eid", maintain_order="left")
@@ -117,8 +117,8 @@ def gwas_summary_stats(
             c, yy, outside = score_coordinates(scores["score"].to_numpy(), basis, sample.covariates)
             if outside > LARGEST_OUTSIDE:
                 raise ValueError(
-                    f"{dict(run.cell)}: {outside:.2e} of a score's variance lies outside the association basis; wanted at "
-                    f"most {LARGEST_OUTSIDE}. The basis is of other embeddings: materialise {ENCODER}/association_basis again."
+                    f"{dict(run.cell)}: {outside:.2e} of a score's variance lies outside the association basis; "
+                    f"at most {LARGEST_OUTSIDE} is wanted. It is of other embeddings: materialise the basis anew."
                 )
             label = phenotype.select("encoder", "organ", "icd10", "method", "cluster").row(0, named=True)
             for cell in embedding_associations:
@@ -132,8 +132,8 @@ def gwas_summary_stats(
     return stored
 
 
-def summary_statistics(variants: pl.DataFrame, found: object, n: int, label: dict[str, object]) -> pl.DataFrame:
-    """Return summary statistics under GWAS-SSF's names; a variant without a statistic (no variance left) is left out."""
+def summary_statistics(variants: pl.DataFrame, found: object, n: int, label: Mapping[str, object]) -> pl.DataFrame:
+    """Return summary statistics under GWAS-SSF's names, without variants that have no variance left to test."""
     names = ("beta", "standard_error", "neg_log_10_p_value")
     frame = variants.with_columns(**{name: pl.Series(np.ravel(getattr(found, name))) for name in names}, n=pl.lit(n))
     frame = frame.filter(pl.col("neg_log_10_p_value").is_finite())
@@ -159,10 +159,10 @@ def hit_stages(statistics: Stage, group: str) -> None:
         from edp_assets.science.genetics.loci import lead_variants as leads_of
 
         chosen = run.workspace.settings.association
-        leads = [empty("lead_variants")]
-        for phenotype in _significant(gwas_summary_stats, chosen.neg_log_10_threshold):
-            leads.append(leads_of(phenotype, chosen.neg_log_10_threshold, chosen.locus_window_kb))
-        frame = pl.concat(leads, how="diagonal_relaxed")
+        threshold = chosen.neg_log_10_threshold
+        phenotypes = _significant(gwas_summary_stats, threshold)
+        leads = [leads_of(phenotype, threshold, chosen.locus_window_kb) for phenotype in phenotypes]
+        frame = pl.concat([empty("lead_variants"), *leads], how="diagonal_relaxed")
         return Stored(frame, metadata={"loci": frame.height})
 
     @stage(

@@ -41,8 +41,10 @@ class Sample:
     def blocks(
         self, run: StageRun, chromosome: str, metadata: dict[str, Any]
     ) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
-        """Yield the usable variants of a chromosome in blocks: their table with the effect allele's frequency among
-        these people, and genotypes (n_variants, n_participants).
+        """Yield the usable variants of a chromosome in blocks.
+
+        A block is the variants' table, with the effect allele's frequency among these people, and their genotypes
+        (n_variants, n_participants).
 
         Adds to `metadata` how many variants were read and left out, by reason.
         """
@@ -57,8 +59,8 @@ class Sample:
             missing = [eid for eid in self.people["eid"] if eid not in place]
             if missing:
                 raise ValueError(
-                    f"chromosome {chromosome}: {len(missing)} of {self.people.height} people of the association are not in "
-                    f"its genotype file (first: {missing[0]}). All chromosomes must hold the same people: see `edp check`."
+                    f"chromosome {chromosome}: {len(missing)} of {self.people.height} people of the association are "
+                    f"not in its genotype file (first: {missing[0]}). All chromosomes must hold the same people."
                 )
             samples = np.array([place[eid] for eid in self.people["eid"]], dtype=np.int64)
             rows = np.flatnonzero((genotypes.variants["chromosome"] == chromosome).to_numpy())

@@ -140,7 +140,7 @@ def edp_scores(
     phenotype_selection: pl.DataFrame,
     adjusted_embeddings: pl.DataFrame,
 ) -> Stored:
-    """Each selected phenotype of everyone with an embedding: w'z (classifier), 1 - cosine to the mean case (cluster)."""
+    """Each selected phenotype of everyone: w'z (classifier), 1 - cosine similarity to the mean case (clustering)."""
     from edp_assets.science.phenotypes.clustering import cosine_distance
 
     selected = phenotype_selection.filter("selected").select("method", "cluster")

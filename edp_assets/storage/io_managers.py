@@ -94,5 +94,6 @@ def _dimensions(context: dg.InputContext) -> tuple[str, ...]:
     definition = context.asset_partitions_def
     if isinstance(definition, dg.MultiPartitionsDefinition):
         return tuple(sorted(definition.partition_dimension_names))
-    assert isinstance(definition, dg.DynamicPartitionsDefinition) and definition.name  # noqa: S101
+    if not isinstance(definition, dg.DynamicPartitionsDefinition) or definition.name is None:
+        raise TypeError(f"{context.asset_key}: partitions are named dynamic ones here, found {definition}")
     return (definition.name,)

@@ -6,6 +6,7 @@ DuckDB takes one writing process or many readers: every write here is one short 
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ def connect(
 
 
 def refresh(path: Path, lake: Lake, table: str, asset: tuple[str, ...], cells: Iterable[Cell]) -> None:
-    """Replace the rows of the given stored partitions in the table they belong to, and the views, in one transaction."""
+    """Replace the rows of the given stored partitions, in the table they belong to, in one transaction."""
     if table not in (*WAREHOUSE_TABLES, *WAREHOUSE_VIEWS):
         cells = [cell for cell in cells if lake.path(asset, cell).with_name("excluded.parquet").exists()]
     with connect(path) as connection:
@@ -104,7 +105,7 @@ def rebuild(path: Path, lake: Lake, assets: Iterable[tuple[str, tuple[str, ...]]
 def query(path: Path, sql: str, parameters: Iterable[Any] = ()) -> pl.DataFrame:
     """Answer one SQL question from the warehouse, read only."""
     with connect(path, read_only=True) as connection:
-        return connection.execute(sql, list(parameters)).pl()
+        return pl.DataFrame(connection.sql(sql, params=list(parameters)).to_arrow_table())
 
 
 def _columns(schema: Schema) -> str:
@@ -131,12 +132,18 @@ def _replace(connection: duckdb.DuckDBPyConnection, table: str, file: Path, asse
 
 def _create_view(connection: duckdb.DuckDBPyConnection, lake: Lake, name: str) -> None:
     """Create the view over every encoder's and baseline's files of this name, or an empty one before there are any."""
-    pattern = str(lake.root / "**" / name / "**" / "part.parquet").replace("'", "''")
-    if any(lake.root.glob(f"**/{name}/**/part.parquet")):
-        source = f"SELECT {', '.join(SCHEMAS[name])} FROM read_parquet('{pattern}', hive_partitioning = false)"  # noqa: S608
+    folders = sorted(f for f in (lake.root / name, *lake.root.glob(f"*/{name}")) if any(f.glob("**/part.parquet")))
+    if folders:
+        patterns = ", ".join(f"'{_glob_escaped(folder)}/**/part.parquet'" for folder in folders)
+        source = f"SELECT {', '.join(SCHEMAS[name])} FROM read_parquet([{patterns}], hive_partitioning = false)"  # noqa: S608
     else:
         nulls = ", ".join(
             f"NULL::{_TYPES[column.dtype]} AS {column_name}" for column_name, column in SCHEMAS[name].items()
         )
         source = f"SELECT {nulls} WHERE false"
     connection.execute(f"CREATE OR REPLACE VIEW {name} AS {source}")
+
+
+def _glob_escaped(folder: Path) -> str:
+    """Return the path as a literal within a quoted glob: a view cannot take parameters."""
+    return re.sub(r"([*?\[])", r"[\1]", str(folder)).replace("'", "''")
