@@ -1,4 +1,4 @@
-"""The static report: the closing tables as one page that opens without a network. Figures of single phenotypes: the UI."""
+"""The static report: the closing tables as one page that opens without a network. Single phenotypes: the UI."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def write_report(folder: Path, hits: pl.DataFrame, organs: pl.DataFrame, exclude
     ]
     page = (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>edp_assets report</title>"
-        f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
+        f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head>"
+        f"<body>{''.join(body)}</body></html>"
     )
     folder.mkdir(parents=True, exist_ok=True)
     temporary, path = folder / ".index.html.tmp", folder / "index.html"
@@ -43,7 +44,8 @@ def write_report(folder: Path, hits: pl.DataFrame, organs: pl.DataFrame, exclude
 
 def _table(frame: pl.DataFrame) -> str:
     kinds = [" class='number'" if dtype.is_numeric() else "" for dtype in frame.dtypes]
-    head = "".join(f"<th{kind}>{escape(name.replace('_', ' '))}</th>" for name, kind in zip(frame.columns, kinds, strict=True))
+    names = [escape(name.replace("_", " ")) for name in frame.columns]
+    head = "".join(f"<th{kind}>{name}</th>" for name, kind in zip(names, kinds, strict=True))
     rows = (
         "<tr>" + "".join(f"<td{kind}>{_cell(value)}</td>" for value, kind in zip(row, kinds, strict=True)) + "</tr>"
         for row in frame.iter_rows()

@@ -79,8 +79,8 @@ def refresh(path: Path, lake: Lake, table: str, asset: tuple[str, ...], cells: I
             if table in WAREHOUSE_TABLES:
                 _replace(connection, table, file, asset, cell)
             _replace(connection, "excluded", file.with_name("excluded.parquet"), asset, cell)
-        if table in WAREHOUSE_VIEWS:
-            _create_view(connection, lake, table)
+        for name in WAREHOUSE_VIEWS:
+            _create_view(connection, lake, name)
         connection.execute("COMMIT")
 
 

@@ -1,0 +1,148 @@
+"""`check_cohort`: every problem of a cohort folder at once, across all its files.
+
+What is wrong within one table is told by its reader; what only two files together show belongs here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from edp_assets.cohort.config import CHROMOSOMES, Cohort, parse_cohort
+from edp_assets.cohort.labels import case_table, choose_codes
+from edp_assets.cohort.problems import Problem, format_problems, refused
+from edp_assets.cohort.scan_files import check_scan_files
+from edp_assets.cohort.scans import read_scan_rows
+from edp_assets.cohort.tables import read_diagnoses, read_participants
+from edp_assets.cohort.traits import read_trait_dictionary, read_traits
+
+__all__ = ["check_cohort", "format_problems", "refused"]
+
+
+def check_cohort(
+    cohort_folder: Path, *, deep: bool, workers: int = 2, log: Callable[[str], None] | None = None
+) -> list[Problem]:
+    """Return every problem of a cohort folder; none is the end of the check.
+
+    Args:
+        cohort_folder: the folder with `cohort.toml`.
+        deep: also read every mask and image in full (`edp check`); else tables and genotype sizes only, which a run
+            checks before it starts.
+        workers: scans read at once.
+        log: takes progress lines; they hold counts, no ids.
+    """
+    say = log or (lambda _: None)
+    cohort, problems = parse_cohort(Path(cohort_folder))
+    if cohort is None:
+        return problems
+    say(f"reading the tables of {cohort.name}")
+    participants = read_participants(cohort)
+    # Where the participants cannot be read nobody is called unknown: that would be one mistake told many times.
+    known = set(participants.table["eid"]) if participants.table.height else None
+    diagnoses = read_diagnoses(cohort, known)
+    scans = read_scan_rows(cohort, known)
+    traits = read_traits(cohort)
+    for read in (participants, diagnoses, scans, read_trait_dictionary(cohort), traits):
+        problems += read.problems
+    problems += _check_traits(cohort, traits.table["eid"], known)
+    problems += _check_codes(cohort, diagnoses.table, scans.table)
+    problems += _check_variant_to_gene(cohort)
+    say("opening the genotypes")
+    problems += _check_genotypes(cohort, participants.table["eid"], scans.table["eid"])
+    if deep:
+        say(f"reading the images of {scans.table.height} scans")
+        problems += check_scan_files(cohort, scans.table, workers, say)
+    return problems
+
+
+def _check_codes(cohort: Cohort, diagnoses: pl.DataFrame, scans: pl.DataFrame) -> list[Problem]:
+    settings = cohort.settings.labels
+    return choose_codes(case_table(diagnoses, settings.level), scans["eid"], settings)[1]
+
+
+def _check_traits(cohort: Cohort, eids: pl.Series, known: set[str] | None) -> list[Problem]:
+    others = 0 if known is None else len(set(eids) - known)
+    if cohort.traits is None or not others:
+        return []
+    found, wanted = (
+        f"{others} of {eids.len()} people are no participants",
+        f"people of {cohort.label(cohort.participants)}",
+    )
+    remedy = "nothing, if it is meant: they are left out"
+    return [Problem("note", cohort.label(cohort.traits), "", wanted, found, remedy)]
+
+
+def _check_variant_to_gene(cohort: Cohort) -> list[Problem]:
+    from edp_assets.science.genetics.genes import VARIANT_TO_GENE_COLUMNS, read_variant_to_gene
+
+    path = cohort.variant_to_gene
+    if path is None:
+        found, remedy = "none in cohort.toml", 'add variant_to_gene = "..."; until then no variant is mapped to a gene'
+        return [Problem("note", "cohort.toml", "[cohort]", "a variant-to-gene table", found, remedy)]
+    try:
+        read_variant_to_gene(path)
+    except (ValueError, OSError, pl.exceptions.PolarsError) as error:
+        found = str(error).replace(f"{cohort.folder}/", "").splitlines()[0]
+        wanted = f"a table with the columns {', '.join(VARIANT_TO_GENE_COLUMNS)}"
+        remedy = "correct the file, or its name in cohort.toml"
+        return [Problem("refused", cohort.label(path), "", wanted, found, remedy)]
+    return []
+
+
+def _check_genotypes(cohort: Cohort, participants: pl.Series, imaged: pl.Series) -> list[Problem]:
+    """Open every genotype file and compare its people with the participants."""
+    from edp_assets.science.genetics.genotypes import GenotypeError, open_genotypes
+
+    paths = cohort.genotype_paths()
+    problems: list[Problem] = []
+    if not paths:
+        remedy = "put the files there, or correct [genotypes] path"
+        wanted = "a genotype file for each {chromosome}: 1 to 22, X, Y, MT"
+        return [Problem("refused", cohort.genotypes, "", wanted, "none of these files is there", remedy)]
+    if absent := [c for c in CHROMOSOMES[:22] if "all" not in paths and c not in paths]:
+        found, remedy = f"no file for {', '.join(absent)}", "nothing, if it is meant: they are left out of associations"
+        problems.append(Problem("note", cohort.genotypes, "", "chromosomes 1 to 22", found, remedy))
+    samples: dict[str, set[str]] = {}
+    for path in paths.values():
+        file = cohort.label(path)
+        try:
+            with open_genotypes(path) as genotypes:
+                samples[file] = set(genotypes.sample_ids)
+        except (GenotypeError, OSError) as error:
+            found = str(error).replace(f"{cohort.folder}/", "")
+            wanted, remedy = "a whole genotype file and the files beside it", "copy or write the files again"
+            problems.append(Problem("refused", file, "", wanted, found, remedy))
+    if samples and participants.len():
+        problems += _check_people(cohort, samples, participants, imaged)
+    return problems
+
+
+def _check_people(
+    cohort: Cohort, samples: dict[str, set[str]], participants: pl.Series, imaged: pl.Series
+) -> list[Problem]:
+    table = cohort.label(cohort.participants)
+    genotyped = set.intersection(*samples.values())
+    without = [eid for eid in participants if eid not in genotyped]
+    extra = set.union(*samples.values()) - set(participants)
+    problems: list[Problem] = []
+    if len(without) == participants.len():
+        found = f"none of the {len(without)} participants among {len(genotyped)} genotyped"
+        wanted, remedy = "eids that are the IIDs of the genotype files", "give both files the ids of one application"
+        return [Problem("refused", table, "", wanted, found, remedy)]
+    differ = [file for file, ids in samples.items() if ids != genotyped]
+    in_which = f" in each of the {len(samples)} files" if differ else ""
+    wanted = "participants whom the genotype files hold"
+    remedy = "add their genotypes, or remove the rows; until then associations leave them out"
+    found = f"no genotypes{in_which} ({len(without)} of {participants.len()} participants)"
+    problems += [Problem("excluded", table, f"eid {eid}", wanted, found, remedy) for eid in without]
+    if n := len(set(imaged) & set(without)):
+        found, wanted = f"{n} of {imaged.n_unique()} people with scans have no genotypes", "genotypes of those scanned"
+        remedy = "nothing: they train the encoders, and associations leave them out"
+        problems.append(Problem("note", cohort.label(cohort.scans), "", wanted, found, remedy))
+    if extra:
+        found = f"{len(extra)} genotyped people who are no participants"
+        wanted, remedy = f"people of {table}", "nothing, if it is meant: they are left out"
+        problems.append(Problem("note", next(iter(samples)), "", wanted, found, remedy))
+    return problems

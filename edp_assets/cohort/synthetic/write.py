@@ -1,0 +1,241 @@
+"""Writes the synthetic cohort as a cohort folder, whole or not at all.
+
+What the folder holds is drawn by the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from edp_assets.cohort.synthetic.genes import score_genes
+from edp_assets.cohort.synthetic.genotypes import (
+    draw_admixture,
+    draw_chromosomes,
+    principal_components,
+    thin,
+    write_plink,
+)
+from edp_assets.cohort.synthetic.images import Sitter, scan_paths, write_images
+from edp_assets.cohort.synthetic.labels import CODES, draw_cases, write_down
+from edp_assets.cohort.synthetic.people import add_components, draw_eids, draw_people
+from edp_assets.cohort.synthetic.traits import NULL_CHROMOSOMES, ORGANS, PLANTED, TRAITS, draw_sizes, draw_traits
+
+logger = logging.getLogger(__name__)
+
+LEAST_PARTICIPANTS = 50
+"""Fewer have no ten genotype components to speak of."""
+TRUTH = "truth.json"
+
+COHORT_TOML = """\
+# A synthetic cohort: no real person is in it. The planted truth is in truth.json.
+[cohort]
+name = "synthetic-{seed}"
+genome_build = "GRCh37"
+participants = "participants.csv"
+diagnoses = "diagnoses.csv"
+scans = "scans.csv"
+withdrawn = "withdrawn.csv"
+variant_to_gene = "variant_to_gene.parquet"
+
+[genotypes]
+path = "genotypes/chr{{chromosome}}.bed"
+
+[labels]
+codes = {codes}
+level = 3
+min_cases = 20
+
+{organs}
+# Small enough for two cores; the paper's recipe is the default.
+[encoders.mae]
+size = "tiny"
+decoder_width = 64
+decoder_depth = 1
+decoder_heads = 4
+epochs = 4
+warmup_epochs = 0.5
+batch_size = 128
+learning_rate = 2e-3
+checkpoint_seconds = 20
+"""
+ORGAN_TOML = """\
+[organs.{organ}]
+channels = ["fat", "water"]
+patch = 6
+resolution = 48
+"""
+
+
+@dataclass(frozen=True)
+class Population:
+    """Everybody's draw, in the order of the genotypes.
+
+    `people` has participants.csv's columns, `variants` those of `genotypes.Chromosome` for all chromosomes; `traits`
+    and `sizes` hold (n_participants,) values by name.
+    """
+
+    people: pl.DataFrame
+    variants: pl.DataFrame
+    traits: dict[str, NDArray[np.float64]]
+    sizes: dict[str, NDArray[np.float64]]
+
+
+def _generator(seed: int, stage: int) -> np.random.Generator:
+    """Return the generator of one stage (1 is the chromosomes', 9 the scans'), so that no stage shifts another."""
+    return np.random.default_rng([seed, stage])
+
+
+def write_cohort(
+    folder: Path,
+    *,
+    seed: int = 0,
+    participants: int = 3000,
+    imaged: int = 1200,
+    log: Callable[[str], None] | None = None,
+    workers: int = 2,
+) -> None:
+    """Write a synthetic cohort folder: tables, genotypes, scans, and its truth.
+
+    The same seed gives the same bytes, whatever `workers`. All is written beside `folder` first and moved there at the
+    end, so `folder` is whole or absent; an older synthetic cohort there is replaced.
+
+    Args:
+        folder: Where to.
+        seed: Of everything drawn, 0 or more.
+        participants: People genotyped, with covariates and diagnoses.
+        imaged: How many of them, at random, have scans of liver, kidneys and heart.
+        log: Takes lines of progress; default: this module's logger.
+        workers: Processes that write scans.
+
+    Raises:
+        ValueError: When the numbers make no cohort, or `folder` holds something that is no synthetic cohort.
+    """
+    folder = Path(folder).absolute()
+    if participants < LEAST_PARTICIPANTS or not 1 <= imaged <= participants or seed < 0:
+        raise ValueError(
+            f"a synthetic cohort needs seed >= 0, participants >= {LEAST_PARTICIPANTS} and 1 <= imaged <= participants;"
+            f" found seed={seed}, participants={participants}, imaged={imaged}"
+        )
+    if folder.exists() and not (folder.is_dir() and ((folder / TRUTH).exists() or not any(folder.iterdir()))):
+        raise ValueError(f"{folder} exists and is no synthetic cohort (no {TRUTH}); choose another folder or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = (folder.parent / f".{folder.name}.{word}" for word in ("partial", "old"))
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir()
+    try:
+        # One thread: sums in one order on any number of cores.
+        with threadpool_limits(1):
+            _write(partial, seed, participants, imaged, log or logger.info, workers)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(partial, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(folder: Path, seed: int, participants: int, imaged: int, log: Callable[[str], None], workers: int) -> None:
+    """Draw and write everything into an empty folder."""
+    population = _draw_population(folder, seed, participants, log)
+    rng = _generator(seed, 5)
+    scanned = rng.permutation(participants)[:imaged]
+    _write_tables(folder, seed, population, scanned)
+    log(f"tables: {participants:,} participants, {imaged:,} of them to be imaged")
+    eids = population.people["eid"].to_list()
+    sitters = [
+        Sitter(
+            int(i),
+            eids[i],
+            {name: float(values[i]) for name, values in population.traits.items()},
+            {organ: float(values[i]) for organ, values in population.sizes.items()},
+        )
+        for i in scanned
+    ]
+    write_images(folder, seed, sitters, workers=workers, log=log)
+
+
+def _draw_population(folder: Path, seed: int, participants: int, log: Callable[[str], None]) -> Population:
+    """Draw genotypes (written as they come), covariates and traits of everybody."""
+    rng = _generator(seed, 2)
+    people = draw_people(rng, draw_eids(rng, participants))
+    admixture = draw_admixture(rng, participants)
+    (folder / "genotypes").mkdir()
+    maps, thinned, causal = [], [], {}
+    for chromosome in draw_chromosomes(seed, admixture):
+        write_plink(folder / "genotypes" / f"chr{chromosome.number}", chromosome, people)
+        maps.append(chromosome.variants)
+        thinned.append(thin(chromosome))
+        for row, gene in enumerate(chromosome.variants["planted"]):
+            if gene is not None:
+                causal[gene] = chromosome.complete[row]
+    variants = pl.concat(maps)
+    log(f"genotypes: {variants.height:,} variants on {len(maps)} chromosomes, {participants:,} participants")
+    people = add_components(people, principal_components(np.concatenate(thinned)))
+    age, sex, bmi = (people[name].to_numpy().astype(np.float64) for name in ("age", "sex", "bmi"))
+    dosages = np.stack([causal[planted.gene] for planted in PLANTED])
+    traits = draw_traits(_generator(seed, 3), dosages, age=age, sex=sex, bmi=bmi, ancestry=admixture[:, 0])
+    sizes = draw_sizes(_generator(seed, 4), traits, sex=sex, bmi=bmi)
+    return Population(people, variants, traits, sizes)
+
+
+def _write_tables(folder: Path, seed: int, population: Population, scanned: NDArray[np.int64]) -> None:
+    """Write every table, the configuration and the truth."""
+    people, variants = population.people, population.variants
+    eids = people["eid"].to_list()
+    rng = _generator(seed, 6)
+    # As in life, the tables are in another order than the genotypes.
+    people[rng.permutation(people.height)].write_csv(folder / "participants.csv")
+    causes = {
+        **population.traits,
+        **{name: people[name].to_numpy().astype(np.float64) for name in ("age", "sex", "bmi")},
+    }
+    write_down(rng, eids, draw_cases(rng, causes)).write_csv(folder / "diagnoses.csv")
+    scans = [{"eid": eids[i], "organ": organ, **scan_paths(organ, eids[i])} for i in scanned for organ in ORGANS]
+    pl.DataFrame(scans).write_csv(folder / "scans.csv")
+    unscanned = np.setdiff1d(np.arange(people.height), scanned)
+    leavers = [eids[int(rng.choice(group))] for group in (scanned, unscanned) if group.size]
+    (folder / "withdrawn.csv").write_text("".join(f"{eid}\n" for eid in leavers))
+    score_genes(_generator(seed, 7), variants).write_parquet(folder / "variant_to_gene.parquet")
+    sizes = {f"log_size_{organ}": values for organ, values in population.sizes.items()}
+    pl.DataFrame({"eid": eids, **population.traits, **sizes}).write_parquet(folder / "truth_traits.parquet")
+    codes = json.dumps([code.icd10 for code in CODES])
+    organs = "\n".join(ORGAN_TOML.format(organ=organ) for organ in ORGANS)
+    (folder / "cohort.toml").write_text(COHORT_TOML.format(seed=seed, codes=codes, organs=organs))
+    (folder / TRUTH).write_text(json.dumps(_truth(seed, variants), indent=2) + "\n")
+
+
+def _truth(seed: int, variants: pl.DataFrame) -> dict[str, object]:
+    """Return what is planted: the contract's keys, each variant's counted allele, and what each code weighs."""
+    rows = {row["planted"]: row for row in variants.filter(pl.col("planted").is_not_null()).iter_rows(named=True)}
+    traits = {trait.name: trait for trait in TRAITS}
+    planted = [
+        {
+            "rsid": rows[p.gene]["rsid"],
+            "chromosome": p.chromosome,
+            "base_pair_location": rows[p.gene]["base_pair_location"],
+            "effect_allele": rows[p.gene]["a1"],
+            "other_allele": rows[p.gene]["a2"],
+            "gene": p.gene,
+            "gene_id": p.gene_id,
+            "organ": traits[p.trait].organ,
+            "icd10": traits[p.trait].icd10,
+            "trait": p.trait,
+            "variance_explained": p.variance_explained,
+        }
+        for p in PLANTED
+    ]
+    liabilities = {code.icd10: code.weights for code in CODES}
+    return {"variants": planted, "null_chromosomes": list(NULL_CHROMOSOMES), "seed": seed, "liabilities": liabilities}

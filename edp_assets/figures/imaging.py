@@ -1,0 +1,115 @@
+"""Figures of scans and encoders: crops, training loss, reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from edp_assets.figures.render import BLUE, FONT, GREY, INK, new_figure, style_axes
+
+MAX_COLUMNS = 8
+
+
+def crop_montage(
+    crops: Sequence[NDArray[np.uint8]], labels: Sequence[str], title: str = "", channels: Sequence[str] = ()
+) -> Figure:
+    """Draw the middle axial slice of several crops, a column a crop, a row a channel.
+
+    Args:
+        crops: each (n_channels, n_z, n_y, n_x), RAS+; the first eight are drawn, all at one scale.
+        labels: one a crop.
+        title: above the figure.
+        channels: their names, for the rows.
+    """
+    if not crops or len(crops) != len(labels):
+        raise ValueError(f"a montage needs crops and one label each, found {len(crops)} crops, {len(labels)} labels")
+    crops, labels = crops[:MAX_COLUMNS], labels[:MAX_COLUMNS]
+    slices = [crop[:, crop.shape[1] // 2] for crop in crops]
+    height, width = (max(s.shape[axis] for s in slices) for axis in (1, 2))
+    rows = slices[0].shape[0]
+    fig, axes = _image_grid(rows, len(slices), height / width, title)
+    for column, (image, label) in enumerate(zip(slices, labels, strict=True)):
+        axes[0, column].set_title(label, fontsize=FONT, color=INK)
+        for row in range(rows):
+            _show(axes[row, column], _centred(image[row], height, width), 0, 255)
+    for row, name in enumerate(channels[:rows]):
+        axes[row, 0].set_ylabel(name, fontsize=FONT, color=INK)
+    return fig
+
+
+def training_loss(losses: Sequence[float] | NDArray, title: str = "") -> Figure:
+    """Draw the mean training loss of each epoch (n_epochs,)."""
+    fig = new_figure(5, 3.2, title)
+    ax = fig.subplots()
+    style_axes(ax, "epoch", "loss")
+    values = np.asarray(losses, dtype=float)
+    ax.plot(np.arange(1, len(values) + 1), values, color=BLUE, linewidth=1.6, marker="o", markersize=3.5)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(values):
+        ax.annotate(
+            f"{values[-1]:.4g}",
+            (len(values), values[-1]),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="right",
+            fontsize=FONT,
+            color=INK,
+        )
+        ax.set_xlim(0.5, len(values) + 0.5)
+        ax.margins(y=0.12)
+    return fig
+
+
+def reconstructions(original: NDArray, masked: NDArray, reconstruction: NDArray, title: str = "") -> Figure:
+    """Draw slices as they are, as the encoder saw them and as it rebuilt them, one under the other.
+
+    Args:
+        original: (n_slices, n_channels, n_y, n_x); the first eight images are drawn, every channel an image.
+        masked: the same, with NaN where patches were hidden.
+        reconstruction: the same.
+        title: above the figure.
+    """
+    arrays = [np.asarray(a, dtype=float) for a in (original, masked, reconstruction)]
+    if arrays[0].ndim != 4 or len({a.shape for a in arrays}) != 1:
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        raise ValueError(f"three arrays (n_slices, n_channels, n_y, n_x) wanted, found {shapes}")
+    images = [a.reshape(-1, *a.shape[2:])[:MAX_COLUMNS] for a in arrays]
+    n, height, width = images[0].shape
+    fig, axes = _image_grid(3, n, height / width, title)
+    for column in range(n):
+        low, high = float(np.nanmin(images[0][column])), float(np.nanmax(images[0][column]))
+        for row in range(3):
+            _show(axes[row, column], images[row][column], low, high)
+    for row, name in enumerate(("original", "seen", "rebuilt")):
+        axes[row, 0].set_ylabel(name, fontsize=FONT, color=INK)
+    return fig
+
+
+def _image_grid(rows: int, columns: int, aspect: float, title: str) -> tuple[Figure, NDArray]:
+    """Return a figure of image panels whose width suits their number; `aspect` is height over width."""
+    edge = 1.5 if columns > 4 else 1.9
+    fig = new_figure(edge * columns + 0.5, edge * aspect * rows + 0.6, title)
+    fig.get_layout_engine().set(h_pad=0.03, w_pad=0.03, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
+    return fig, fig.subplots(rows, columns, squeeze=False)
+
+
+def _show(ax: Axes, image: NDArray, low: float, high: float) -> None:
+    """Draw one slice, anterior up; what is NaN stays grey."""
+    ax.set_facecolor(GREY)
+    ax.imshow(image, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+
+
+def _centred(image: NDArray, height: int, width: int) -> NDArray:
+    """Return the image in the middle of a black one of this size."""
+    top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+    padded = np.zeros((height, width), dtype=image.dtype)
+    padded[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return padded

@@ -1,0 +1,130 @@
+"""The house style of all figures, and turning a figure into bytes or markdown. No data is drawn here.
+
+Figures are `matplotlib.figure.Figure` objects, never pyplot's: they need no display, keep no global state, and are
+freed like any other object. Colours are Okabe and Ito's, which colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7",
+)  # fmt: skip
+INK, GREY, PALE = "#222222", "#8C8C8C", "#D9D9D9"
+CYCLE = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, "#7A5195", "#8A6D1D", "#666666", "#1B3A57")
+DPI = 100
+FONT, SMALL = 10, 9
+LINE = SMALL * 1.25  # height of a line of small text, points
+GAP = 4.0  # between a point and its text, points
+
+
+def new_figure(width: float, height: float, title: str = "") -> Figure:
+    """Return an empty figure of this size in inches, on white, with its title."""
+    fig = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
+    if title:
+        fig.suptitle(title, fontsize=FONT + 2, color=INK)
+    return fig
+
+
+def style_axes(ax: Axes, xlabel: str = "", ylabel: str = "", *, grid: bool = True) -> None:
+    """Give axes the house style: two spines, a faint grid behind the data, readable labels."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(GREY)
+    ax.tick_params(labelsize=SMALL, color=GREY, labelcolor=INK)
+    ax.set_xlabel(xlabel, fontsize=FONT, color=INK)
+    ax.set_ylabel(ylabel, fontsize=FONT, color=INK)
+    if grid:
+        ax.grid(color=PALE, linewidth=0.6)
+        ax.set_axisbelow(True)
+
+
+def place_labels(
+    ax: Axes, x: Sequence[float], y: Sequence[float], texts: Sequence[str], avoid: NDArray | None = None
+) -> None:
+    """Write texts at their points: above, beside, or further up with a line, wherever they cover nothing.
+
+    The axes must have their limits; the upper one in y is raised where texts need room.
+
+    Args:
+        ax: where to write.
+        x: each text's point.
+        y: each text's point.
+        texts: the first ones get the best places.
+        avoid: (n, 2) points in data units that no text may cover.
+    """
+    anchors = np.column_stack([x, y]).reshape(-1, 2)
+    obstacles = anchors if avoid is None else np.concatenate([anchors, avoid])
+    halves = [0.31 * SMALL * len(text) + 2 for text in texts]
+    for _ in range(20):
+        low, high, size = *np.column_stack([ax.get_xlim(), ax.get_ylim()]), _axes_points(ax)
+        points, blocked = ((a - low) / (high - low) * size for a in (anchors, obstacles))
+        places = _free_places(points, halves, blocked, float(size[0]))
+        if max((bottom + LINE for _, bottom in places), default=0.0) <= size[1]:
+            break
+        ax.set_ylim(low[1], low[1] + (high[1] - low[1]) * 1.1)
+    for anchor, (px, py), (centre, bottom), text in zip(anchors, points, places, texts, strict=True):
+        far = bottom > py + GAP
+        ax.annotate(
+            text,
+            tuple(anchor),
+            xytext=(centre - px, bottom - py),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=SMALL,
+            color=INK,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
+            if far
+            else None,
+        )
+
+
+def _free_places(points: NDArray, halves: Sequence[float], blocked: NDArray, width: float) -> list[tuple[float, float]]:
+    """Return the centre and bottom of each text box, in points of the axes: the first candidate that covers nothing."""
+    places: list[tuple[float, float]] = []
+    for (px, py), half in zip(points, halves, strict=True):
+        above = [(px, py + GAP + step * LINE / 4) for step in range(200)]
+        beside = [(px + half + GAP, py - LINE / 2), (px - half - GAP, py - LINE / 2)]
+        for centre, bottom in (above[0], *beside, *above[1:]):
+            centre = float(np.clip(centre, half, max(half, width - half)))
+            inside = (np.abs(blocked[:, 0] - centre) < half + 1) & (
+                np.abs(blocked[:, 1] - bottom - LINE / 2) < LINE / 2 + 1
+            )
+            covers = any(
+                abs(centre - c) < half + h and abs(bottom - b) < LINE for (c, b), h in zip(places, halves, strict=False)
+            )
+            if not inside.any() and not covers:
+                break
+        places.append((centre, bottom))
+    return places
+
+
+def to_png(fig: Figure) -> bytes:
+    """Return the figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"optimize": True})
+    return buffer.getvalue()
+
+
+def to_markdown(fig: Figure, alt: str = "figure") -> str:
+    """Return the figure as a markdown image that carries its own data, as Dagster's metadata shows it."""
+    return f"![{alt}](data:image/png;base64,{base64.b64encode(to_png(fig)).decode()})"
+
+
+def _axes_points(ax: Axes) -> NDArray[np.float64]:
+    """Return the width and height of the axes in points, once the layout is done."""
+    fig = ax.get_figure(root=True)
+    assert fig is not None  # noqa: S101  axes of this package always lie in a figure
+    fig.draw_without_rendering()
+    box = ax.get_window_extent()
+    return np.array([box.width, box.height]) * 72 / fig.dpi

@@ -1,0 +1,178 @@
+"""Genotypes in blocks of variants, from PLINK 1 .bed and PLINK 2 .pgen files, through Pgenlib.
+
+Reading only: which variants are good enough is `variant_qc.py`, the text files beside them `plink_tables.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from edp_assets.science.genetics.plink_tables import GenotypeError, read_bim, read_fam, read_psam, read_pvar
+
+__all__ = ["GenotypeError", "GenotypeFile", "open_genotypes"]
+
+_BED_MAGIC = b"\x6c\x1b"
+_MISSING = -9.0  # Pgenlib's code of a missing call or dosage
+
+
+class GenotypeFile:
+    """An open genotype file: `sample_ids`, `variants`, and blocks of dosages of the effect allele (0 to 2).
+
+    Not to be shared between threads or processes: open it once in each. Males' X calls are 0 or 2 as the files hold
+    them (plink2 --xchr-model 2).
+
+    Attributes:
+        path: the .bed or .pgen.
+        sample_ids: IIDs in the file's order.
+        variants: a row a variant, in the file's order: chromosome, base_pair_location, rsid, effect_allele (A1 of a
+            .bim, ALT of a .pvar: the allele that the matrices count), other_allele.
+    """
+
+    def __init__(self, path: Path, sample_ids: list[str], variants: pl.DataFrame, reader: Any) -> None:
+        self.path = path
+        self.sample_ids = sample_ids
+        self.variants = variants
+        self._reader = reader
+        self._subset: NDArray[np.uint32] | None = None
+
+    def __enter__(self) -> GenotypeFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; reading after that raises."""
+        self._reader.close()
+
+    @property
+    def n_variants(self) -> int:
+        """Number of variants in the file."""
+        return self.variants.height
+
+    def read(self, start: int, stop: int, samples: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Read variants `start` to `stop` (not included).
+
+        Args:
+            start: first variant, from 0.
+            stop: one past the last variant.
+            samples: (n_participants,) indices into `sample_ids`, in any order; None reads all in the file's order.
+
+        Returns:
+            (n_variants, n_participants) dosages of the effect allele, NaN where missing, in the order asked for.
+
+        Raises:
+            GenotypeError: indices outside the file, or contents that Pgenlib cannot decode.
+        """
+        if not 0 <= start <= stop <= self.n_variants:
+            raise GenotypeError(f"{self.path}: asked for variants {start} to {stop} of {self.n_variants}")
+        columns = self._choose(samples)
+        n = len(self.sample_ids) if self._subset is None else len(self._subset)
+        block = np.empty((stop - start, n), dtype=np.float32)
+        if start < stop:
+            try:
+                self._reader.read_dosages_range(start, stop, block)
+            except RuntimeError as error:
+                raise GenotypeError(f"{self.path}: variants {start} to {stop} cannot be read: {_text(error)}") from None
+        block[block == _MISSING] = np.nan
+        return block if columns is None else block[:, columns]
+
+    def blocks(
+        self, size: int, samples: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """Yield (start, stop, matrix) over all variants, `size` at a time; `samples` and the matrix as in `read`."""
+        if size < 1:
+            raise ValueError(f"size is the number of variants in a block: wanted 1 or more, found {size}")
+        for start in range(0, self.n_variants, size):
+            stop = min(start + size, self.n_variants)
+            yield start, stop, self.read(start, stop, samples)
+
+    def _choose(self, samples: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+        """Tell Pgenlib whom to read, and return the columns that bring them into the order asked for (None: as is)."""
+        if samples is None:
+            subset, columns = None, None
+        else:
+            samples = np.asarray(samples, dtype=np.int64)
+            n = len(self.sample_ids)
+            if samples.size == 0 or samples.min() < 0 or samples.max() >= n:
+                raise GenotypeError(f"{self.path}: samples must be one or more indices from 0 to {n - 1}")
+            # Pgenlib takes strictly increasing indices only.
+            increasing, columns = np.unique(samples, return_inverse=True)
+            subset = increasing.astype(np.uint32)
+            if np.array_equal(columns, np.arange(len(samples))):
+                columns = None
+        same = subset is self._subset or (
+            subset is not None and self._subset is not None and np.array_equal(subset, self._subset)
+        )
+        if not same:
+            self._reader.change_sample_subset(subset)
+            self._subset = subset
+        return columns
+
+
+def open_genotypes(path: Path) -> GenotypeFile:
+    """Open a PLINK 1 .bed (with .bim and .fam beside it) or a PLINK 2 .pgen (with .pvar and .psam).
+
+    Raises:
+        GenotypeError: a file is missing, truncated, of another format, or does not fit the files beside it.
+    """
+    path = Path(path)
+    if path.suffix == ".bgen":
+        raise GenotypeError(
+            f"{path}: BGEN is not read yet; convert it with "
+            f"plink2 --bgen {path.name} ref-first --sample {path.stem}.sample --make-pgen --out {path.stem}"
+        )
+    if path.suffix not in {".bed", ".pgen"}:
+        raise GenotypeError(f"{path}: wanted a .bed or .pgen file, found {path.suffix or 'no suffix'}")
+    if not path.is_file():
+        raise GenotypeError(f"{path} is missing")
+    if path.suffix == ".bed":
+        variants, sample_ids = read_bim(path.with_suffix(".bim")), read_fam(path.with_suffix(".fam"))
+        _check_bed(path, variants.height, len(sample_ids))
+    else:
+        variants, sample_ids = read_pvar(path.with_suffix(".pvar")), read_psam(path.with_suffix(".psam"))
+    return GenotypeFile(path, sample_ids, variants, _open_reader(path, variants.height, len(sample_ids)))
+
+
+def _check_bed(path: Path, n_variants: int, n_samples: int) -> None:
+    """Raise unless the file is a variant-major .bed of exactly this size."""
+    with path.open("rb") as file:
+        head = file.read(3)
+    if head[:2] != _BED_MAGIC or len(head) < 3 or head[2] not in (0, 1):
+        raise GenotypeError(f"{path} is not a PLINK 1 .bed: wanted first bytes 6c 1b 01, found {head.hex(' ')}")
+    if head[2] == 0:
+        raise GenotypeError(f"{path} is sample-major; rewrite it variant-major with plink1.9 --bfile ... --make-bed")
+    expected, found = 3 + -(-n_samples // 4) * n_variants, path.stat().st_size
+    if expected != found:
+        what = "truncated" if found < expected else "too long"
+        raise GenotypeError(
+            f"{path} is {what}: {n_samples} participants in the .fam x {n_variants} variants in the .bim take "
+            f"{expected} bytes, found {found}; the three files must come from one run of PLINK"
+        )
+
+
+def _open_reader(path: Path, n_variants: int, n_samples: int) -> Any:
+    import pgenlib
+
+    try:
+        reader = pgenlib.PgenReader(str(path).encode(), raw_sample_ct=n_samples, variant_ct=n_variants)
+    except RuntimeError as error:
+        raise GenotypeError(
+            f"{path} cannot be opened as genotypes of {n_samples} participants x {n_variants} variants: {_text(error)}"
+        ) from None
+    return reader
+
+
+def _text(error: Exception) -> str:
+    """Return Pgenlib's message, which comes as bytes."""
+    message = error.args[0] if error.args else error
+    return (message.decode(errors="replace") if isinstance(message, bytes) else str(message)).strip()

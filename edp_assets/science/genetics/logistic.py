@@ -1,0 +1,83 @@
+"""Association of a binary phenotype: score test under a logistic null model, with saddlepoint p-values for the tails.
+
+The null model is in `null_model.py`, the approximation in `saddlepoint.py`; quantitative phenotypes in `regression.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edp_assets.science.genetics.null_model import NullModel, SeparationError, fit_null_model
+from edp_assets.science.genetics.regression import COLLINEAR_WITH_COVARIATES, Association
+from edp_assets.science.genetics.saddlepoint import log_two_sided_p
+from edp_assets.science.genetics.tails import LN_10, neg_log_10_p_from_z, z_from_neg_log_10_p
+from edp_assets.science.genetics.variant_qc import VariantStats, centre
+
+__all__ = ["BinaryAssociation", "NullModel", "SeparationError", "associate_binary", "fit_null_model"]
+
+logger = logging.getLogger(__name__)
+
+SPA_ABOVE = 2.0
+"""|z| of the score test above which its p-value is the saddlepoint one (SAIGE's Cutoff)."""
+
+
+@dataclass(frozen=True)
+class BinaryAssociation:
+    """What `associate_binary` finds in a block.
+
+    Attributes:
+        association: beta is the score test's one step from 0, a log odds ratio a copy of the effect allele;
+            standard_error agrees with the p-value, |beta| / z(p), as SAIGE reports it.
+        stats: the variants' counts.
+        saddlepoint: (n_variants,) True where the p-value is the saddlepoint approximation's.
+    """
+
+    association: Association
+    stats: VariantStats
+    saddlepoint: NDArray[np.bool_]
+
+
+def associate_binary(
+    G: NDArray[np.floating[Any]], null: NullModel, *, spa_above: float = SPA_ABOVE
+) -> BinaryAssociation:
+    """Test each variant of a block against a binary phenotype (SAIGE step 2 and regenie --spa, without random effects).
+
+    The score is S = G'(y - p), its variance that of G less the covariates under the null model. Where |z| is above
+    `spa_above`, the p-value is the saddlepoint approximation's, which stays calibrated for few cases and rare variants.
+
+    Args:
+        G: (n_variants, n_participants) dosages, NaN where missing (mean-imputed).
+        null: from `fit_null_model`, of the same participants in the same order.
+        spa_above: |z| above which the saddlepoint approximation is used; infinity for never.
+    """
+    if G.shape[1] != len(null.residual):
+        raise ValueError(f"G has {G.shape[1]} participants and the null model {len(null.residual)}: wanted the same")
+    centred, stats = centre(G)
+    score = np.asarray(centred @ null.residual.astype(G.dtype), np.float64)
+    weighted = centred * null.weight.astype(G.dtype)
+    on_basis = np.asarray(weighted @ null.basis.astype(G.dtype), np.float64)
+    total = np.square(weighted).sum(axis=1, dtype=np.float64)
+    variance = total - np.square(on_basis).sum(axis=1)
+    variance[stats.constant | (variance < COLLINEAR_WITH_COVARIATES * total) | (variance <= 0)] = np.nan
+    z = score / np.sqrt(variance)
+    neg_log_10_p = neg_log_10_p_from_z(z)
+    saddlepoint = np.abs(z) > spa_above
+    chosen = np.flatnonzero(saddlepoint)
+    if len(chosen):
+        log_p = log_two_sided_p(G[chosen], centred[chosen], on_basis[chosen], score[chosen], variance[chosen], null)
+        solved = np.isfinite(log_p)
+        neg_log_10_p[chosen[solved]] = -log_p[solved] / LN_10
+        saddlepoint[chosen[~solved]] = False
+        if not solved.all():
+            logger.info("%d variants keep the normal p-value: no saddlepoint found", np.count_nonzero(~solved))
+    beta = score / variance
+    # |beta| / z(p); where z(p) is 0 (p = 1) both are 0 and the score's own error stands.
+    quantile = z_from_neg_log_10_p(neg_log_10_p)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        standard_error = np.where(saddlepoint, np.abs(beta) / quantile, 1 / np.sqrt(variance))
+    return BinaryAssociation(Association(beta, standard_error, neg_log_10_p), stats, saddlepoint)

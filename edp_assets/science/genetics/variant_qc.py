@@ -1,0 +1,103 @@
+"""Which variants are fit to test: their counts over the participants, and counted reasons to leave one out.
+
+Reading genotypes is `genotypes.py`, testing them `regression.py`, `projection.py` and `logistic.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class VariantStats:
+    """Counts of each variant over the participants tested; arrays are (n_variants,).
+
+    Attributes:
+        n_participants: participants in the block.
+        effect_allele_frequency: of the effect allele among called dosages; NaN where nobody is called.
+        missing: share of participants without a call.
+        minor_allele_count: sum of the rarer allele's dosages among the called (2 a participant, X of males too).
+        constant: all called dosages are equal (monomorphic, or all heterozygous): nothing to test.
+    """
+
+    n_participants: int
+    effect_allele_frequency: NDArray[np.float64]
+    missing: NDArray[np.float64]
+    minor_allele_count: NDArray[np.float64]
+    constant: NDArray[np.bool_]
+
+    @property
+    def called(self) -> NDArray[np.int64]:
+        """Participants with a call, (n_variants,)."""
+        return np.rint((1.0 - self.missing) * self.n_participants).astype(np.int64)
+
+
+def variant_stats(G: NDArray[np.floating[Any]]) -> VariantStats:
+    """Count a block of dosages G (n_variants, n_participants), NaN where missing."""
+    return centre(G)[1]
+
+
+def centre(G: NDArray[np.floating[Any]]) -> tuple[NDArray[np.floating[Any]], VariantStats]:
+    """Mean-impute and centre a block, so that a missing call is 0, and count it on the way.
+
+    Mean imputation is what regenie does; plink2 leaves the participant out for that variant instead.
+
+    Args:
+        G: (n_variants, n_participants) dosages, NaN where missing; it is left as it is.
+
+    Returns:
+        The centred block, (n_variants, n_participants) of G's dtype, and its counts.
+    """
+    n = G.shape[1]
+    if n == 0:
+        raise ValueError("no participants: wanted dosages (n_variants, n_participants), found no column")
+    absent = np.isnan(G)
+    missing = np.count_nonzero(absent, axis=1)
+    centred = G.copy()
+    if missing.any():
+        centred[absent] = 0
+    total = centred.sum(axis=1, dtype=np.float64)
+    called = n - missing
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / called
+    centred -= np.where(called > 0, mean, 0.0).astype(G.dtype)[:, None]
+    if missing.any():
+        centred[absent] = 0
+    # Equal dosages need not centre to exactly 0; dosages are stored to 1/16384 at the finest.
+    constant = np.maximum(centred.max(axis=1), -centred.min(axis=1)) < 1e-5
+    stats = VariantStats(n, mean / 2, missing / n, np.minimum(total, 2.0 * called - total), constant)
+    return centred, stats
+
+
+def keep_variants(
+    stats: VariantStats, min_maf: float = 0.0, min_mac: float = 0.0, max_missing: float = 1.0
+) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """Choose the variants to test.
+
+    Args:
+        stats: counts of the variants.
+        min_maf: least minor allele frequency (plink2 --maf).
+        min_mac: least minor allele count (plink2 --mac, regenie --minMAC).
+        max_missing: largest share of missing calls (plink2 --geno).
+
+    Returns:
+        (n_variants,) bool, True where the variant is kept, and how many were left out for each reason: missing,
+        monomorphic, min_maf, min_mac. A variant counts once, for the first reason in that order.
+    """
+    maf = np.minimum(stats.effect_allele_frequency, 1.0 - stats.effect_allele_frequency)
+    keep = np.ones(len(maf), dtype=bool)
+    reasons: dict[str, int] = {}
+    # The small slack keeps a variant that stands exactly on a threshold, whatever the rounding of its sum.
+    for reason, fails in (
+        ("missing", (stats.missing > max_missing + 1e-9) | np.isnan(maf)),
+        ("monomorphic", stats.constant),
+        ("min_maf", maf < min_maf - 1e-9),
+        ("min_mac", stats.minor_allele_count < min_mac - 1e-4),
+    ):
+        reasons[reason] = int(np.count_nonzero(keep & fails))
+        keep &= ~fails
+    return keep, reasons

@@ -1,0 +1,247 @@
+"""Every problem of a folder at once: each break of the acceptance list alone, and all of them together."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edp_assets.cohort.check import check_cohort, format_problems
+from edp_assets.cohort.problems import Problem
+
+Break = Callable[[Path], None]
+
+
+def append(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        file.write(line + "\n")
+
+
+def cut(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def missing_file(folder: Path) -> None:
+    (folder / "images" / "1000001_fat.nii.gz").unlink()
+
+
+def missing_column(folder: Path) -> None:
+    path = folder / "variant_to_gene.csv"
+    path.write_text(path.read_text().replace("gene_id", "ensembl"))
+
+
+def unknown_eid(folder: Path) -> None:
+    append(folder / "diagnoses.csv", "1000099,K760")
+
+
+def duplicate_eid(folder: Path) -> None:
+    lines = (folder / "participants.csv").read_text().splitlines()
+    append(folder / "participants.csv", lines[1])
+
+
+def contradicting_eid(folder: Path) -> None:
+    lines = (folder / "participants.csv").read_text().splitlines()
+    append(folder / "participants.csv", lines[2].replace("51.5", "52.5"))
+
+
+def other_grid(folder: Path) -> None:
+    from nibabel import Nifti1Image, load, save
+
+    path = folder / "images" / "1000002_mask.nii.gz"
+    image = load(path)
+    save(Nifti1Image(np.asarray(image.dataobj), image.affine @ np.diag([1, 1, 2, 1])), path)
+
+
+def other_shape(folder: Path) -> None:
+    from nibabel import Nifti1Image, load, save
+
+    path = folder / "images" / "1000006_mask.nii.gz"
+    image = load(path)
+    save(Nifti1Image(np.asarray(image.dataobj)[:, :, :5], image.affine), path)
+
+
+def empty_mask(folder: Path) -> None:
+    from nibabel import Nifti1Image, load, save
+
+    path = folder / "images" / "1000003_mask.nii.gz"
+    image = load(path)
+    save(Nifti1Image(np.zeros(image.shape, dtype=np.uint8), image.affine), path)
+
+
+def corrupt_image(folder: Path) -> None:
+    cut(folder / "images" / "1000004_water.nii.gz", 400)
+
+
+def truncated_bed(folder: Path) -> None:
+    cut(folder / "genotypes" / "all.bed", 20)
+
+
+def code_without_case(folder: Path) -> None:
+    path = folder / "cohort.toml"
+    path.write_text(path.read_text().replace('"I50"]', '"I50", "Z99"]'))
+
+
+BREAKS: list[tuple[Break, str, str, str, str]] = [
+    (missing_file, "excluded", "scans.csv", "row 2, eid 1000001", "no file images/1000001_fat.nii.gz"),
+    (missing_column, "refused", "variant_to_gene.csv", "", "gene_id missing"),
+    (unknown_eid, "excluded", "diagnoses.csv", "row 9, eid 1000099", "unknown eid"),
+    (duplicate_eid, "excluded", "participants.csv", "row 10, eid 1000001", "repeats an earlier one"),
+    (contradicting_eid, "refused", "participants.csv", "rows 3, 1", "differ in age"),
+    (other_grid, "excluded", "scans.csv", "row 3, eid 1000002", "mask on another grid"),
+    (other_shape, "excluded", "scans.csv", "row 7, eid 1000006", "mask on another grid"),
+    (empty_mask, "excluded", "scans.csv", "row 4, eid 1000003", "empty mask"),
+    (corrupt_image, "excluded", "scans.csv", "row 5, eid 1000004", "corrupt file: images/1000004_water.nii.gz"),
+    (truncated_bed, "refused", "genotypes/all.bed", "", "truncated"),
+    (code_without_case, "excluded", "cohort.toml", "'Z99'", "0 of its 0 cases"),
+]
+
+
+def assert_told(problems: list[Problem], severity: str, file: str, where: str, found: str) -> None:
+    hits = [p for p in problems if p.severity == severity and p.file == file and where in p.where and found in p.found]
+    assert len(hits) == 1, format_problems(problems)
+    assert hits[0].remedy
+    assert hits[0].wanted
+
+
+def test_check_cohort__a_sound_folder_has_no_problem(cohort_template: Path) -> None:
+    assert check_cohort(cohort_template, deep=True) == []
+
+
+@pytest.mark.parametrize(
+    ("break_it", "severity", "file", "where", "found"), BREAKS, ids=[b[0].__name__ for b in BREAKS]
+)
+def test_check_cohort__each_break_alone(
+    cohort_folder: Path, break_it: Break, severity: str, file: str, where: str, found: str
+) -> None:
+    break_it(cohort_folder)
+    problems = check_cohort(cohort_folder, deep=True)
+    assert_told(problems, severity, file, where, found)
+    # No other problem is made of it, but that a code may lose its cases with the scan.
+    assert len([p for p in problems if "[labels]" not in p.where or p.file == file]) == 1
+
+
+def test_check_cohort__all_breaks_at_once(cohort_folder: Path) -> None:
+    for break_it, *_ in BREAKS:
+        break_it(cohort_folder)
+    problems = check_cohort(cohort_folder, deep=True)
+    for _, severity, file, where, found in BREAKS:
+        assert_told(problems, severity, file, where, found)
+    words = " ".join(format_problems(problems).split())
+    for problem in problems:
+        assert " ".join(problem.found.split()) in words
+        assert problem.where in words
+        assert " ".join(problem.remedy.split()) in words
+
+
+def test_check_cohort__wrong_settings_do_not_hide_the_tables(cohort_folder: Path) -> None:
+    path = cohort_folder / "cohort.toml"
+    path.write_text(path.read_text().replace("GRCh37", "hg19"))
+    unknown_eid(cohort_folder)
+    truncated_bed(cohort_folder)
+    problems = check_cohort(cohort_folder, deep=False)
+    assert [p.file for p in problems] == ["cohort.toml", "diagnoses.csv", "genotypes/all.bed"]
+
+
+def test_check_cohort__unreadable_participants_make_nobody_unknown(cohort_folder: Path) -> None:
+    (cohort_folder / "participants.csv").unlink()
+    problems = check_cohort(cohort_folder, deep=True)
+    assert [(p.severity, p.file) for p in problems] == [("refused", "participants.csv")]
+
+
+def test_check_cohort__every_table_missing(cohort_folder: Path) -> None:
+    for name in ("participants.csv", "diagnoses.csv", "scans.csv", "variant_to_gene.csv", "genotypes/all.bed"):
+        (cohort_folder / name).unlink()
+    refused = {p.file for p in check_cohort(cohort_folder, deep=True) if p.severity == "refused"}
+    assert refused == {"participants.csv", "diagnoses.csv", "scans.csv", "variant_to_gene.csv", "genotypes/all.bed"}
+
+
+def test_check_cohort__no_folder(tmp_path: Path) -> None:
+    (problem,) = check_cohort(tmp_path / "no", deep=True)
+    assert (problem.severity, problem.file) == ("refused", "cohort.toml")
+
+
+def test_check_cohort__shallow_reads_no_image(cohort_folder: Path) -> None:
+    for break_it in (other_grid, empty_mask, corrupt_image):
+        break_it(cohort_folder)
+    assert check_cohort(cohort_folder, deep=False) == []
+
+
+def test_check_cohort__people_of_tables_and_genotypes(cohort_folder: Path) -> None:
+    fam = cohort_folder / "genotypes" / "all.fam"
+    fam.write_text(fam.read_text().replace("1000001", "2000001").replace("1000008", "2000008"))
+    problems = check_cohort(cohort_folder, deep=False)
+    excluded = [p for p in problems if p.severity == "excluded"]
+    assert [p.where for p in excluded] == ["eid 1000001", "eid 1000008"]
+    assert excluded[0].found == "no genotypes (2 of 8 participants)"
+    assert [p.found for p in problems if p.severity == "note"] == [
+        "1 of 6 people with scans have no genotypes",
+        "2 genotyped people who are no participants",
+    ]
+
+
+def test_check_cohort__no_shared_ids_are_refused(cohort_folder: Path) -> None:
+    fam = cohort_folder / "genotypes" / "all.fam"
+    fam.write_text(fam.read_text().replace("100000", "900000"))
+    (problem,) = check_cohort(cohort_folder, deep=False)
+    assert problem.severity == "refused"
+    assert "none of the 8 participants" in problem.found
+
+
+def test_check_cohort__chromosomes(cohort_folder: Path, edit: Callable[..., None]) -> None:
+    edit(cohort_folder / "cohort.toml", "all.bed", "chr{chromosome}.bed")
+    (problem,) = check_cohort(cohort_folder, deep=False)
+    assert (problem.severity, problem.found) == ("refused", "none of these files is there")
+    for chromosome in ("1", "2"):
+        for ending in ("bed", "bim", "fam"):
+            name = f"chr{chromosome}.{ending}"
+            shutil.copy(cohort_folder / "genotypes" / f"all.{ending}", cohort_folder / "genotypes" / name)
+    cut(cohort_folder / "genotypes" / "chr2.bed", 9)
+    problems = check_cohort(cohort_folder, deep=False)
+    assert [(p.severity, p.file) for p in problems] == [
+        ("note", "genotypes/chr{chromosome}.bed"), ("refused", "genotypes/chr2.bed")
+    ]  # fmt: skip
+
+
+def test_check_cohort__no_variant_to_gene_is_noted(cohort_folder: Path, edit: Callable[..., None]) -> None:
+    edit(cohort_folder / "cohort.toml", 'variant_to_gene = "variant_to_gene.csv"\n', "")
+    (problem,) = check_cohort(cohort_folder, deep=False)
+    assert (problem.severity, problem.wanted) == ("note", "a variant-to-gene table")
+
+
+def test_check_cohort__progress_names_nobody(cohort_template: Path) -> None:
+    lines: list[str] = []
+    check_cohort(cohort_template, deep=True, log=lines.append)
+    assert lines[-1] == "read 6 of 6 scans"
+    assert not any("100000" in line for line in lines)
+
+
+def test_check_cohort__workers_do_not_change_the_answer(cohort_folder: Path) -> None:
+    for break_it in (other_grid, other_shape, empty_mask, corrupt_image):
+        break_it(cohort_folder)
+    one, four = (check_cohort(cohort_folder, deep=True, workers=workers) for workers in (1, 4))
+    assert one == four
+
+
+def test_check_cohort__3000_people_and_3600_scans_are_quick(
+    cohort_folder: Path, write_bed: Callable[..., None]
+) -> None:
+    eids = [str(2000000 + i) for i in range(3000)]
+    people = (cohort_folder / "participants.csv").read_text().splitlines()
+    lines = [people[0], *(eid + people[1 + i % 8][7:] for i, eid in enumerate(eids))]
+    (cohort_folder / "participants.csv").write_text("\n".join(lines))
+    scans = (cohort_folder / "scans.csv").read_text().splitlines()
+    names = [row.split(",", 1)[1] for row in scans[1:]]
+    rows = [f"{eid},{names[i % 6]}" for i, eid in enumerate(eids + eids[:600])]
+    (cohort_folder / "scans.csv").write_text("\n".join([scans[0], *rows]))
+    codes = [f"{eid},K760\n{eid},I50" for eid in eids[::10]]
+    (cohort_folder / "diagnoses.csv").write_text("\n".join(["eid,icd10", *codes]))
+    write_bed(cohort_folder / "genotypes" / "all", eids)
+    start = time.monotonic()
+    problems = check_cohort(cohort_folder, deep=False)
+    assert time.monotonic() - start < 3
+    # 600 rows repeat, and 18 files are shared between people.
+    assert len(problems) == 618

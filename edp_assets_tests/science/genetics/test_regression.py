@@ -1,0 +1,102 @@
+import numpy as np
+import polars as pl
+import pytest
+import statsmodels.api as sm
+
+from edp_assets.science.genetics.covariates import covariate_basis, residualise
+from edp_assets.science.genetics.genotypes import open_genotypes
+from edp_assets.science.genetics.regression import associate_directly
+from edp_assets.science.genetics.variant_qc import centre
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(4)
+    n = 400
+    G = rng.binomial(2, rng.uniform(0.05, 0.5, size=(12, 1)), size=(12, n)).astype(np.float64)
+    G[0, :9] = np.nan
+    X = rng.normal(size=(n, 2))
+    Y = np.column_stack([0.5 * G[1] + X[:, 0], rng.normal(size=n)]) + rng.normal(size=(n, 2))
+    return G, X, Y
+
+
+def test_associate_directly__equals_statsmodels(data):
+    G, X, Y = data
+    found, stats = associate_directly(G, Y, covariate_basis([X]))
+    assert found.beta.shape == (2, 12)
+    for v in range(12):
+        g = np.where(np.isnan(G[v]), np.nanmean(G[v]), G[v])
+        for k in range(2):
+            fit = sm.OLS(Y[:, k], np.column_stack([np.ones(len(g)), X, g])).fit()
+            np.testing.assert_allclose(found.beta[k, v], fit.params[-1], rtol=1e-9)
+            np.testing.assert_allclose(found.standard_error[k, v], fit.bse[-1], rtol=1e-9)
+            np.testing.assert_allclose(found.neg_log_10_p_value[k, v], -np.log10(fit.pvalues[-1]), rtol=1e-7)
+    assert stats.called[0] == 391
+
+
+def test_associate_directly__one_phenotype_is_one_row(data):
+    G, X, Y = data
+    Q = covariate_basis([X])
+    one, both = associate_directly(G, Y[:, 0], Q)[0], associate_directly(G, Y, Q)[0]
+    assert one.beta.shape == (12,)
+    np.testing.assert_allclose(one.neg_log_10_p_value, both.neg_log_10_p_value[0], rtol=1e-12)
+
+
+def test_associate_directly__units_of_the_phenotype_do_not_matter(data):
+    G, X, Y = data
+    Q = covariate_basis([X])
+    small, large = (associate_directly(G.astype(np.float32), Y * scale, Q)[0] for scale in (1e-6, 1e6))
+    np.testing.assert_allclose(small.neg_log_10_p_value, large.neg_log_10_p_value, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(small.beta * 1e12, large.beta, rtol=1e-4)
+
+
+def test_associate_directly__regenie_s_published_effects(regenie, regenie_tables):
+    # With one chromosome its LOCO predictions are 0. It divides by N - 1 where plink2 has N - C - 1.
+    covariates, phenotypes = regenie_tables["covariates"], regenie_tables["phenotype"]
+    Q = covariate_basis([covariates[name].to_numpy() for name in ("V1", "V2", "V3")])
+    with open_genotypes(regenie / "example.bed") as file:
+        assert [int(iid) for iid in file.sample_ids] == phenotypes["IID"].to_list()
+        G, variants = file.read(0, file.n_variants), file.variants
+    for name in ("Y1", "Y2"):
+        published = pl.read_csv(regenie / f"test_lin_out_{name}.regenie", separator=" ")
+        sign = np.where(variants["effect_allele"].cast(pl.Int64) == published["ALLELE1"], 1, -1)
+        y = phenotypes[name].to_numpy()
+        found, _ = associate_directly(G, y, Q)
+        np.testing.assert_allclose(sign * found.beta, published["BETA"], atol=1e-5)
+        gg = np.square(residualise(centre(G)[0].T, Q)).sum(axis=0)
+        score_error = np.sqrt(np.square(residualise(y, Q)).sum() / (len(y) - 1) / gg)
+        np.testing.assert_allclose(score_error, published["SE"], rtol=1e-5)
+        # A t-test and a score test of small effects differ by little.
+        np.testing.assert_allclose(found.neg_log_10_p_value, published["LOG10P"], atol=0.02)
+
+
+def test_associate_directly__untestable_variants_are_nan(data):
+    _, X, Y = data
+    sex = (X[:, 0] > 0).astype(float)
+    G = np.stack([np.ones(400), 2 * sex, np.full(400, np.nan), np.arange(400) % 3.0])
+    found, _ = associate_directly(G, Y[:, 0], covariate_basis([sex]))
+    for values in (found.beta, found.standard_error, found.neg_log_10_p_value):
+        np.testing.assert_array_equal(np.isnan(values), [True, True, True, False])
+
+
+def test_associate_directly__phenotype_that_is_the_variant(data):
+    G, X, _ = data
+    found, _ = associate_directly(G[1:3], G[1], covariate_basis([X]))
+    np.testing.assert_allclose(found.beta[0], 1)
+    assert np.isfinite(found.neg_log_10_p_value).all()
+    assert found.neg_log_10_p_value[0] > 1000
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.r_[np.nan, np.zeros(399)], r"1 of 1 phenotypes have missing values, the first \(column 0\) 1"),
+        (np.full(400, 3.3), "1 of 1 phenotypes are constant or explained"),
+        (np.zeros(400), "1 of 1 phenotypes are constant or explained"),
+        (np.zeros(10), "mismatch|same"),
+    ],
+)
+def test_associate_directly__bad_phenotypes(data, y, message):
+    G, X, _ = data
+    with pytest.raises(ValueError, match=message):
+        associate_directly(G, y, covariate_basis([X]))

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from edp_assets.science.genetics.variant_qc import centre, keep_variants, variant_stats
+
+NAN = np.nan
+G = np.array(
+    [
+        [0, 1, 2, NAN],  # one missing
+        [2, 2, 2, 2],  # monomorphic
+        [1, 1, 1, 1],  # all heterozygous: as untestable
+        [2, 2, 2, 1],  # the other allele is the rare one
+        [NAN, NAN, NAN, NAN],
+        [0.1, 0.2, 0.0, 1.4],
+    ],
+    dtype=np.float32,
+)
+
+
+def test_variant_stats__by_hand():
+    stats = variant_stats(G)
+    np.testing.assert_allclose(stats.effect_allele_frequency, [0.5, 1, 0.5, 7 / 8, NAN, 1.7 / 8], rtol=1e-6)
+    np.testing.assert_allclose(stats.missing, [0.25, 0, 0, 0, 1, 0])
+    np.testing.assert_allclose(stats.minor_allele_count, [3, 0, 4, 1, 0, 1.7], rtol=1e-6)
+    np.testing.assert_array_equal(stats.called, [3, 4, 4, 4, 0, 4])
+    np.testing.assert_array_equal(stats.constant, [False, True, True, False, True, False])
+
+
+def test_centre__imputes_the_mean_and_leaves_the_input():
+    before = G.copy()
+    centred, _ = centre(G)
+    np.testing.assert_array_equal(G, before)
+    np.testing.assert_allclose(centred[0], [-1, 0, 1, 0])
+    np.testing.assert_allclose(centred.sum(axis=1), 0, atol=1e-6)
+    assert centred.dtype == np.float32
+
+
+def test_centre__no_participants():
+    with pytest.raises(ValueError, match="no participants"):
+        centre(np.zeros((2, 0)))
+
+
+def test_keep_variants__counts_each_reason_once():
+    stats = variant_stats(G)
+    keep, reasons = keep_variants(stats, min_maf=0.2, min_mac=2, max_missing=0.3)
+    np.testing.assert_array_equal(keep, [True, False, False, False, False, False])
+    assert reasons == {"missing": 1, "monomorphic": 2, "min_maf": 1, "min_mac": 1}
+    assert keep.sum() + sum(reasons.values()) == len(G)
+
+
+def test_keep_variants__thresholds_are_kept():
+    stats = variant_stats(G[:1])
+    assert keep_variants(stats, min_maf=0.5, min_mac=3, max_missing=0.25)[0].all()
+    assert not keep_variants(stats, max_missing=0.24)[0].any()

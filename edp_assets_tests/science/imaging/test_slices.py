@@ -1,0 +1,59 @@
+"""Slices: placed, not distorted, and shrunk as torch's antialiased resize does."""
+
+import numpy as np
+import pytest
+
+from edp_assets.science.imaging.slices import axial_slices, padded_resolution
+
+
+def test_padded_resolution__next_multiple_of_the_patch():
+    assert [padded_resolution(144, p) for p in (8, 7, 144)] == [144, 147, 144]
+    assert padded_resolution(1, 7) == 7
+
+
+def test_axial_slices__centred_and_zero_padded_without_resampling():
+    voxels = np.random.default_rng(0).integers(1, 256, (2, 3, 4, 7)).astype(np.uint8)
+    slices = axial_slices(voxels, 10)
+    assert slices.shape == (3, 2, 10, 10)
+    assert slices.dtype == np.uint8
+    np.testing.assert_array_equal(slices[:, :, 3:7, 1:8], voxels.swapaxes(0, 1))
+    assert slices.sum() == voxels.sum()
+
+
+def test_axial_slices__exact_fit_is_left_alone():
+    voxels = np.random.default_rng(0).integers(1, 256, (1, 2, 6, 6)).astype(np.uint8)
+    np.testing.assert_array_equal(axial_slices(voxels, 6), voxels.swapaxes(0, 1))
+
+
+def test_axial_slices__larger_crop_keeps_its_aspect_and_mean():
+    voxels = np.full((1, 2, 40, 80), 200, dtype=np.uint8)
+    slices = axial_slices(voxels, 20)
+    np.testing.assert_array_equal(slices[:, :, 5:15], 200)
+    assert not slices[:, :, :5].any()
+    assert not slices[:, :, 15:].any()
+
+
+def test_axial_slices__a_fine_pattern_shrinks_to_grey_not_to_stripes():
+    stripes = np.zeros((1, 1, 64, 64), dtype=np.uint8)
+    stripes[..., ::2] = 200
+    assert np.abs(axial_slices(stripes, 16)[..., 1:-1].astype(int) - 100).max() <= 5
+
+
+@pytest.mark.parametrize("shape", [(30, 41), (97, 23), (17, 50)])
+def test_axial_slices__shrinks_like_torch_antialiased_bilinear(shape):
+    torch = pytest.importorskip("torch")
+    voxels = np.random.default_rng(0).integers(0, 256, (1, 2, *shape)).astype(np.uint8)
+    out = [round(n * 16 / max(shape)) for n in shape]
+    wanted = torch.nn.functional.interpolate(
+        torch.from_numpy(voxels).float(), size=out, mode="bilinear", antialias=True, align_corners=False
+    ).numpy()
+    top, left = ((16 - n) // 2 for n in out)
+    found = axial_slices(voxels, 16).swapaxes(0, 1)[:, :, top : top + out[0], left : left + out[1]]
+    assert np.abs(found - wanted).max() <= 0.51
+
+
+def test_axial_slices__refuses_what_is_no_crop():
+    with pytest.raises(ValueError, match="channels, slices, rows, columns"):
+        axial_slices(np.zeros((3, 4, 5), dtype=np.uint8), 8)
+    with pytest.raises(ValueError, match="all above 0"):
+        axial_slices(np.zeros((1, 0, 4, 5), dtype=np.uint8), 8)

@@ -1,0 +1,61 @@
+"""The runner's ranges cover exactly the stale cells; its choices are checked."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edp_assets.runner import Choice, _chosen_stages, ranges
+from edp_assets.storage.lake import Cell, cell_of
+
+ORDER = {"organ": ["heart", "kidneys", "liver"], "icd10": ["E11", "I50", "K76", "N18"], "chromosome": ["1", "2", "10"]}
+GRID = [cell_of({"organ": o, "icd10": c}) for o, c in itertools.product(ORDER["organ"], ORDER["icd10"])]
+
+
+def covered(found: list[tuple[Cell, Cell]]) -> list[Cell]:
+    """Return the cells that Dagster runs for these ranges: the product of each dimension's stretch."""
+    cells = []
+    for first, last in found:
+        stretches = []
+        for (name, a), (_, b) in zip(first, last, strict=True):
+            keys = ORDER[name]
+            stretches.append([(name, key) for key in keys[keys.index(a) : keys.index(b) + 1]])
+        cells += [tuple(cell) for cell in itertools.product(*stretches)]
+    return cells
+
+
+@given(st.sets(st.sampled_from(GRID)))
+def test_ranges__cover_each_stale_cell_once_and_no_other(stale: set[Cell]) -> None:
+    found = covered(ranges(stale, ORDER))
+    assert sorted(found) == sorted(stale)
+
+
+def test_ranges__a_whole_grid_is_one_run() -> None:
+    assert len(ranges(GRID, ORDER)) == 1
+
+
+def test_ranges__one_changed_code_is_one_run_over_its_organs() -> None:
+    changed = [cell for cell in GRID if dict(cell)["icd10"] == "K76"]
+    assert ranges(changed, ORDER) == [
+        ((("icd10", "K76"), ("organ", "heart")), (("icd10", "K76"), ("organ", "liver"))),
+    ]
+
+
+def test_ranges__follow_the_order_of_the_keys_not_the_alphabet() -> None:
+    cells = [cell_of({"chromosome": c}) for c in ("10", "1", "2")]
+    assert ranges(cells, ORDER) == [((("chromosome", "1"),), (("chromosome", "10"),))]
+
+
+def test_chosen_stages__unknown_encoder_and_selection_are_told() -> None:
+    with pytest.raises(ValueError, match="the encoders are mae"):
+        _chosen_stages(Choice(encoders=("resnet",)))
+    with pytest.raises(ValueError, match="matches no asset"):
+        _chosen_stages(Choice(select="key:nothing"))
+
+
+def test_chosen_stages__upstream_of_a_selection_keeps_the_order_of_the_flow() -> None:
+    chosen = ["/".join(stage.spec.asset) for stage in _chosen_stages(Choice(select="+key:organ_volumes"))]
+    assert chosen == ["participants", "scans", "masked_crops", "organ_volumes"]
