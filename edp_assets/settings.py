@@ -91,7 +91,7 @@ class EncoderSettings(Section):
 class ClassifierSettings(Section):
     """Classifier-guided score (paper, section 3.1)."""
 
-    folds: int = Field(10, ge=2, description="stratified folds (section 4)")
+    folds: int = Field(10, ge=3, description="stratified folds (section 4)")
     smote_neighbours: int = Field(5, ge=1, description="neighbours SMOTE draws from (Chawla et al. 2002)")
     seed: int = Field(0, ge=0, description="folds and SMOTE")
     min_auc: float = Field(0.6, description="least pooled out-of-fold ROC-AUC of a selected code")

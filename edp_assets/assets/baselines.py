@@ -58,7 +58,7 @@ def whole_cohort_gwas(run: StageRun, icd10_cases: pl.DataFrame, participants: pl
 def _binary_gwas(
     run: StageRun, cases: pl.DataFrame, people: pl.DataFrame, participants: pl.DataFrame, method: str
 ) -> Stored:
-    from edp_assets.science.genetics.logistic import associate_binary, fit_null_model
+    from edp_assets.science.genetics.logistic import SeparationError, associate_binary, fit_null_model
 
     sample = genotyped_sample(run, people, participants, f"{method}/gwas_summary_stats", None)
     y = sample.people["eid"].is_in(cases["eid"].implode()).to_numpy()
@@ -67,10 +67,15 @@ def _binary_gwas(
         stored.frames = empty("gwas_summary_stats")
         stored.metadata["skipped"] = f"{int(y.sum())} cases; at least {MIN_CASES} are wanted"
         return stored
+    try:
+        null = fit_null_model(y, sample.covariates)
+    except SeparationError as error:
+        stored.frames = empty("gwas_summary_stats")
+        stored.metadata["skipped"] = str(error)
+        return stored
     label = {"encoder": None, "organ": None, "icd10": run["icd10"], "method": method, "cluster": None}
 
     def frames() -> Iterator[pl.DataFrame]:
-        null = fit_null_model(y, sample.covariates)
         yield empty("gwas_summary_stats")
         for chromosome in run.workspace.chromosomes:
             for variants, block in sample.blocks(run, chromosome, {}):

@@ -142,7 +142,13 @@ def test_write_cohort__truth_names_variants_that_are_in_the_genotypes(cohort: Pa
     assert not effects & set(truth["null_chromosomes"])
     for variant in truth["variants"]:
         bim = (cohort / f"genotypes/chr{variant['chromosome']}.bim").read_text()
-        fields = (variant["chromosome"], variant["rsid"], 0, variant["base_pair_location"], variant["effect_allele"])
+        fields = (
+            int(variant["chromosome"]),
+            variant["rsid"],
+            0,
+            variant["base_pair_location"],
+            variant["effect_allele"],
+        )
         assert "\t".join(map(str, fields)) in bim
         assert {"organ", "icd10", "trait", "variance_explained"} <= set(variant)
     traits = pl.read_parquet(cohort / "truth_traits.parquet")

@@ -63,7 +63,7 @@ size = "tiny"
 decoder_width = 64
 decoder_depth = 1
 decoder_heads = 4
-epochs = 4
+epochs = 3
 warmup_epochs = 0.5
 batch_size = 128
 learning_rate = 2e-3
@@ -74,7 +74,10 @@ ORGAN_TOML = """\
 channels = ["fat", "water"]
 patch = 6
 resolution = 48
+adjust_for = {adjust_for}
 """
+# The first components of the kidneys' and the heart's embeddings are their size, which would decide every cluster.
+ADJUST_FOR = {"kidneys": ["embedding_pc1", "embedding_pc2"], "heart": ["embedding_pc1", "embedding_pc2"]}
 
 
 @dataclass(frozen=True)
@@ -212,19 +215,22 @@ def _write_tables(folder: Path, seed: int, population: Population, scanned: NDAr
     sizes = {f"log_size_{organ}": values for organ, values in population.sizes.items()}
     pl.DataFrame({"eid": eids, **population.traits, **sizes}).write_parquet(folder / "truth_traits.parquet")
     codes = json.dumps([code.icd10 for code in CODES])
-    organs = "\n".join(ORGAN_TOML.format(organ=organ) for organ in ORGANS)
+    organs = "\n".join(
+        ORGAN_TOML.format(organ=organ, adjust_for=json.dumps(ADJUST_FOR.get(organ, []))) for organ in ORGANS
+    )
     (folder / "cohort.toml").write_text(COHORT_TOML.format(seed=seed, codes=codes, organs=organs))
-    (folder / TRUTH).write_text(json.dumps(_truth(seed, variants), indent=2) + "\n")
+    drawn = {"seed": seed, "participants": people.height, "imaged": len(scanned)}
+    (folder / TRUTH).write_text(json.dumps({**_truth(variants), **drawn}, indent=2) + "\n")
 
 
-def _truth(seed: int, variants: pl.DataFrame) -> dict[str, object]:
+def _truth(variants: pl.DataFrame) -> dict[str, object]:
     """Return what is planted: the contract's keys, each variant's counted allele, and what each code weighs."""
     rows = {row["planted"]: row for row in variants.filter(pl.col("planted").is_not_null()).iter_rows(named=True)}
     traits = {trait.name: trait for trait in TRAITS}
     planted = [
         {
             "rsid": rows[p.gene]["rsid"],
-            "chromosome": p.chromosome,
+            "chromosome": str(p.chromosome),
             "base_pair_location": rows[p.gene]["base_pair_location"],
             "effect_allele": rows[p.gene]["a1"],
             "other_allele": rows[p.gene]["a2"],
@@ -238,4 +244,4 @@ def _truth(seed: int, variants: pl.DataFrame) -> dict[str, object]:
         for p in PLANTED
     ]
     liabilities = {code.icd10: code.weights for code in CODES}
-    return {"variants": planted, "null_chromosomes": list(NULL_CHROMOSOMES), "seed": seed, "liabilities": liabilities}
+    return {"variants": planted, "null_chromosomes": [str(c) for c in NULL_CHROMOSOMES], "liabilities": liabilities}

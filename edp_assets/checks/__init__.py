@@ -1,1 +1,0 @@
-"""WHETHER a stored thing may be trusted: asset checks that stop what stands downstream."""
