@@ -7,7 +7,7 @@ export DAGSTER_HOME := $(EDP_HOME)/dagster
 PORT ?= 3000
 SEED ?= 0
 
-.PHONY: demo test lint ui bench report clean
+.PHONY: demo test lint ui bench acceptance report clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
@@ -32,6 +32,9 @@ ui: $(VENV)/.installed  ## the Dagster UI on 127.0.0.1:$(PORT)
 
 bench: $(VENV)/.installed  ## every benchmark against its peer
 	$(BIN)/python -m edp_assets_tests.benchmarks
+
+acceptance: $(VENV)/.installed  ## the demo over three seeds against its planted truth (half an hour)
+	$(BIN)/python -m edp_assets_tests.planted_truth
 
 report: $(VENV)/.installed
 	$(BIN)/edp report

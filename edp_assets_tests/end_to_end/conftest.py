@@ -1,0 +1,69 @@
+"""A tiny synthetic cohort, and `edp` as a user runs it: a process of its own with an EDP_HOME of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+EDP = (sys.executable, "-c", "from edp_assets.cli import main; main()")
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment of one run: its own home, one thread (two fight for the cores of a busy machine)."""
+    own = {"EDP_HOME": str(home), "OMP_NUM_THREADS": "1", "DAGSTER_HOME": str(home / "dagster")}
+    return {**os.environ, **own}
+
+
+def run_edp(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `edp` to its end."""
+    command = [*EDP, *arguments]
+    return subprocess.run(command, env=environment(home), capture_output=True, text=True, check=False, timeout=900)
+
+
+def make_small(cohort: Path) -> None:
+    """Let a cohort of few people have codes, with an encoder of one epoch on coarse slices."""
+    text = (cohort / "cohort.toml").read_text()
+    text = re.sub("min_cases = .*", "min_cases = 5", text)
+    text = re.sub("codes = .*", 'codes = ["K76", "I10", "J45"]', text)
+    text = re.sub("epochs = .*", "epochs = 1", text, count=1)
+    text = text.replace("patch = 6\nresolution = 48", "patch = 8\nresolution = 48")
+    (cohort / "cohort.toml").write_text(
+        text + "[classifier]\nmin_auc = 0.0\nmax_p = 1.0\n[clustering]\nmin_cases = 2\nmax_p = 1.0\n"
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic cohort of 400 people, 100 of them imaged."""
+    from edp_assets.cohort.synthetic.write import write_cohort
+
+    folder = tmp_path_factory.mktemp("tiny") / "cohort"
+    write_cohort(folder, seed=3, participants=400, imaged=100, workers=1)
+    make_small(folder)
+    return folder
+
+
+@pytest.fixture
+def cohort_copy(tiny_cohort: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny cohort to break or change; the images are shared, file times kept."""
+    folder = tmp_path / "cohort"
+    link: Callable[[str, str], object] = os.link
+    shutil.copytree(tiny_cohort, folder, copy_function=shutil.copy2, ignore=shutil.ignore_patterns("images"))
+    shutil.copytree(tiny_cohort / "images", folder / "images", copy_function=link)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The home of an undisturbed run on the tiny cohort, and what it printed."""
+    home = tmp_path_factory.mktemp("finished") / "home"
+    done = run_edp(home, "run", str(tiny_cohort))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home, done.stdout

@@ -1,0 +1,245 @@
+"""The whole graph on a tiny cohort: contract tables, resuming, what a change touches, kills, refusals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from edp_assets.storage import warehouse
+from edp_assets.storage.schemas import SCHEMAS, WAREHOUSE_TABLES, WAREHOUSE_VIEWS
+from edp_assets_tests.end_to_end.conftest import EDP, environment, run_edp
+
+pytestmark = pytest.mark.slow
+
+CELL = ["encoder", "organ", "icd10", "method", "cluster"]
+
+
+def files(home: Path) -> dict[str, int]:
+    """Return every stored partition's file with its modification time."""
+    found = [*home.rglob("lake/**/part.parquet"), *home.rglob("checkpoints/**/*.safetensors")]
+    return {str(path.relative_to(home)): path.stat().st_mtime_ns for path in found}
+
+
+def touched(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    return {name for name, stamp in after.items() if before.get(name) != stamp}
+
+
+def tables(home: Path) -> dict[str, pl.DataFrame]:
+    """Return the whole content of the warehouse, in an order that does not depend on the run."""
+    found = {}
+    for name in (*WAREHOUSE_TABLES, *WAREHOUSE_VIEWS):
+        frame = warehouse.query(home / "warehouse.duckdb", f"SELECT {', '.join(SCHEMAS[name])} FROM {name}")
+        keys = [column for column, dtype in frame.schema.items() if not isinstance(dtype, pl.List)]
+        found[name] = frame.sort(keys)
+    return found
+
+
+def copy_home(home: Path, to: Path) -> Path:
+    shutil.copytree(home, to, copy_function=shutil.copy2)
+    return to
+
+
+def test_run__fills_every_contract_table(finished: tuple[Path, str]) -> None:
+    home, printed = finished
+    stored = tables(home)
+    filled = {"organ_volumes", "embeddings", "adjusted_embeddings", "clusters", "phenotype_selection", "edp_scores"}
+    for name in filled | {"gwas_summary_stats", "excluded", "participants"}:
+        assert stored[name].height > 0, name
+    assert stored["organ_volumes"].group_by("organ").len()["len"].to_list() == [99] * 3  # 100 imaged, one withdrawn
+    statistics = stored["gwas_summary_stats"]
+    assert set(statistics["method"]) == {
+        "classifier", "clustering", "organ_volume", "icd10_imaging_cohort", "icd10_whole_cohort"
+    }  # fmt: skip
+    assert statistics.select(pl.col("neg_log_10_p_value").is_finite().all()).item()
+    selected = stored["phenotype_selection"].filter("selected").select(CELL).unique()
+    with_gwas = statistics.filter(pl.col("encoder").is_not_null()).select(CELL).unique()
+    assert selected.join(with_gwas, on=CELL, how="anti", nulls_equal=True).height == 0
+    assert selected.height == with_gwas.height
+    assert "Genes at genome-wide significance" in printed
+    assert (home / "report/index.html").exists()
+
+
+def test_run__a_score_is_what_the_paper_says(finished: tuple[Path, str], tiny_cohort: Path) -> None:
+    # 1 - cosine similarity to the mean embedding of the code's cases in the cluster, from the stored tables alone.
+    home, _ = finished
+    stored = tables(home)
+    scores = stored["edp_scores"].filter(method="clustering", organ="liver")
+    cell = scores.select("icd10", "cluster").row(0, named=True)
+    score = scores.filter(icd10=cell["icd10"], cluster=cell["cluster"]).sort("eid")
+    embeddings = stored["adjusted_embeddings"].filter(organ="liver").sort("eid")
+    z = np.array(embeddings["z"].to_list(), dtype=np.float64)
+    cases = pl.read_parquet(home / f"lake/icd10_cases/icd10={cell['icd10']}/part.parquet", hive_partitioning=False)
+    members = stored["clusters"].filter(organ="liver").sort("eid")
+    positive = embeddings["eid"].is_in(cases["eid"].implode()) & (members["cluster"] == cell["cluster"])
+    mean = z[positive.to_numpy()].mean(axis=0)
+    cosine = z @ mean / np.linalg.norm(z, axis=1) / np.linalg.norm(mean)
+    assert score["eid"].equals(embeddings["eid"])
+    np.testing.assert_allclose(score["score"], 1 - cosine, rtol=1e-9, atol=1e-12)
+
+
+def test_run__the_gwas_is_ordinary_least_squares(finished: tuple[Path, str], tiny_cohort: Path) -> None:
+    # An EDP's stored statistics against statsmodels on the raw files, for a few variants of one chromosome.
+    import statsmodels.api as sm
+
+    from edp_assets.science.genetics.genotypes import open_genotypes
+
+    home, _ = finished
+    stored = tables(home)
+    phenotype = stored["edp_scores"].filter(organ="heart").select(CELL).row(0, named=True)
+    wanted = [pl.col(k) == v if v is not None else pl.col(k).is_null() for k, v in phenotype.items()]
+    statistics = stored["gwas_summary_stats"].filter(*wanted, chromosome="5").sort("base_pair_location")
+    people = stored["edp_scores"].filter(*wanted).join(stored["participants"], on="eid").drop_nulls()[:, :]
+    people = people if people.height else stored["edp_scores"].filter(*wanted).join(stored["participants"], on="eid")
+    with open_genotypes(tiny_cohort / "genotypes/chr5.bed") as genotypes:
+        place = {eid: i for i, eid in enumerate(genotypes.sample_ids)}
+        rows = np.array([place[eid] for eid in people["eid"]])
+        dosages = genotypes.read(0, genotypes.n_variants, rows)
+        rsids = genotypes.variants["rsid"].to_list()
+    age = people["age"].to_numpy()
+    levels = [
+        (people[name] == level).to_numpy().astype(float)
+        for name in ("genotyping_array", "imaging_centre")
+        for level in sorted(people[name].unique())[1:]
+    ]
+    pcs = [people[f"pc{i}"].to_numpy() for i in range(1, 11)]
+    fixed = [np.ones(len(age)), age, age**2, people["sex"].to_numpy(), people["bmi"].to_numpy(), *levels, *pcs]
+    assert statistics["n"].unique().to_list() == [people.height]
+    for row in statistics.gather_every(60).iter_rows(named=True):
+        dosage = dosages[rsids.index(row["rsid"])].astype(np.float64)
+        dosage = np.where(np.isnan(dosage), np.nanmean(dosage), dosage)
+        fit = sm.OLS(people["score"].to_numpy(), np.column_stack([dosage, *fixed])).fit()
+        assert row["beta"] == pytest.approx(fit.params[0], rel=2e-4, abs=2e-6)
+        assert row["neg_log_10_p_value"] == pytest.approx(-np.log10(fit.pvalues[0]), abs=1e-3)
+
+
+def test_run__again_makes_nothing(finished: tuple[Path, str], tiny_cohort: Path, tmp_path: Path) -> None:
+    home = copy_home(finished[0], tmp_path / "home")
+    before = files(home)
+    done = run_edp(home, "run", str(tiny_cohort))
+    assert done.returncode == 0, done.stderr
+    assert "0 partitions made" in done.stdout
+    assert touched(before, files(home)) == set()
+
+
+def test_run__one_new_case_touches_only_its_code(finished: tuple[Path, str], cohort_copy: Path, tmp_path: Path) -> None:
+    home = copy_home(finished[0], tmp_path / "home")
+    (home / "cohort.json").unlink()  # the same cohort, at another place
+    assert run_edp(home, "run", str(cohort_copy)).returncode == 0
+    before = files(home)
+    eid = pl.read_csv(cohort_copy / "scans.csv", schema_overrides={"eid": pl.String})["eid"][7]
+    with (cohort_copy / "diagnoses.csv").open("a") as table:
+        table.write(f"{eid},J45.0,2020-01-01\n")
+    done = run_edp(home, "run", str(cohort_copy))
+    assert done.returncode == 0, done.stderr
+    changed = touched(before, files(home))
+    assert any("edp_scores/icd10=J45" in name for name in changed)
+    assert all("icd10=J45" in name or "/diagnoses/" in name or "/icd10_codes/" in name for name in changed), changed
+
+
+def test_run__killed_in_training_ends_with_the_same_tables(
+    finished: tuple[Path, str], tiny_cohort: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    with subprocess.Popen(
+        [*EDP, "run", str(tiny_cohort)],
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "mae/encoder" in line:
+                break
+        time.sleep(8)  # torch has loaded and training goes on
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (home / "lake/mae/gene_hits").exists()
+    done = run_edp(home, "run", str(tiny_cohort))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "an earlier run was killed" in done.stdout
+    undisturbed, restarted = tables(finished[0]), tables(home)
+    for name, frame in undisturbed.items():
+        assert restarted[name].equals(frame), name
+
+
+def test_run__a_second_run_is_told_who_holds_the_home(tiny_cohort: Path, tmp_path: Path) -> None:
+    from edp_assets.storage.home import Home
+
+    with Home(tmp_path).writing():
+        done = run_edp(tmp_path, "run", str(tiny_cohort))
+    assert done.returncode == 1
+    assert "is in use by another run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_run__refuses_before_any_work_starts(cohort_copy: Path, tmp_path: Path) -> None:
+    bed = cohort_copy / "genotypes/chr7.bed"
+    bed.write_bytes(bed.read_bytes()[:-100])
+    home = tmp_path / "home"
+    done = run_edp(home, "run", str(cohort_copy))
+    assert done.returncode == 1
+    assert "chr7.bed" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not home.exists()
+
+
+def test_run__counts_what_it_leaves_out(cohort_copy: Path, tmp_path: Path) -> None:
+    scans = pl.read_csv(cohort_copy / "scans.csv", schema_overrides={"eid": pl.String}).filter(organ="liver")
+    corrupt, empty_mask, off_grid = scans["eid"][3], scans["eid"][4], scans["eid"][5]
+    break_scans(cohort_copy, scans, corrupt, empty_mask, off_grid)
+    home = tmp_path / "home"
+    done = run_edp(home, "run", str(cohort_copy), "--select", "+key:organ_volumes", "--organ", "liver")
+    assert done.returncode == 0, done.stderr
+    excluded = warehouse.query(
+        home / "warehouse.duckdb", "SELECT eid, reason FROM excluded WHERE stage = 'masked_crops'"
+    )
+    assert dict(excluded.iter_rows()) == {
+        corrupt: "corrupt file",
+        empty_mask: "empty mask",
+        off_grid: "mask on another grid",
+    }
+    checked = run_edp(home, "check", str(cohort_copy))
+    assert checked.returncode == 1
+    for eid in (corrupt, empty_mask, off_grid):
+        assert eid in checked.stdout
+
+
+def break_scans(cohort: Path, scans: pl.DataFrame, corrupt: str, empty_mask: str, off_grid: str) -> None:
+    """Break one scan each way; the images are hard links, so every broken file is written anew."""
+    import nibabel
+
+    def mask_of(eid: str) -> Path:
+        return cohort / scans.filter(eid=eid)["mask"][0]
+
+    fat = cohort / scans.filter(eid=corrupt)["image_fat"][0]
+    content = fat.read_bytes()
+    fat.unlink()
+    fat.write_bytes(content[: len(content) // 2])
+    for eid in (empty_mask, off_grid):
+        path = mask_of(eid)
+        mask = nibabel.load(path)
+        data = np.asanyarray(mask.dataobj)
+        affine = mask.affine.copy()
+        if eid == empty_mask:
+            data = np.zeros_like(data)
+        else:
+            affine[0, 3] += 7.0
+        path.unlink()
+        nibabel.save(nibabel.Nifti1Image(data, affine), path)
+
+
+def test_definitions__validate_in_the_users_way(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    command = [EDP[0], "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"]
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster/dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    done = subprocess.run(command, cwd=root, env=environment(tmp_path), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
