@@ -15,16 +15,16 @@ import pytest
 EDP = (sys.executable, "-c", "from edp_assets.cli import main; main()")
 
 
-def environment(home: Path) -> dict[str, str]:
-    """Return the environment of one run: its own home, one thread (two fight for the cores of a busy machine)."""
-    own = {"EDP_HOME": str(home), "OMP_NUM_THREADS": "1", "DAGSTER_HOME": str(home / "dagster")}
+def environment(home: Path, threads: int = 1) -> dict[str, str]:
+    """Return the environment of one run: its own home; one thread, since two fight for the cores of a busy machine."""
+    own = {"EDP_HOME": str(home), "OMP_NUM_THREADS": str(threads), "DAGSTER_HOME": str(home / "dagster")}
     return {**os.environ, **own}
 
 
-def run_edp(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_edp(home: Path, *arguments: str, threads: int = 1) -> subprocess.CompletedProcess[str]:
     """Run `edp` to its end."""
-    command = [*EDP, *arguments]
-    return subprocess.run(command, env=environment(home), capture_output=True, text=True, check=False, timeout=900)
+    command, env = [*EDP, *arguments], environment(home, threads)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=1800)
 
 
 def make_small(cohort: Path) -> None:
