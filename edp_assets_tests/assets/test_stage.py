@@ -56,7 +56,6 @@ def test_registry__every_asset_tells_what_it_holds() -> None:
         (("icd10",), ("icd10", "organ"), "K76|liver", {"K76"}),
         (("chromosome", "organ"), ("icd10", "organ"), "K76|liver", {"1|liver", "2|liver"}),
         (("chromosome", "organ"), ("organ",), "liver", {"1|liver", "2|liver"}),
-        (("organ",), ("icd10",), "K76", {"heart", "liver"}),
     ],
 )
 def test_mapping_between__a_cell_depends_on_what_agrees_on_the_shared_dimensions(
@@ -68,8 +67,15 @@ def test_mapping_between__a_cell_depends_on_what_agrees_on_the_shared_dimensions
         for name, keys in (("organ", ORGAN), ("icd10", CODE), ("chromosome", ["1", "2"])):
             instance.add_dynamic_partitions(name, keys)
         subset = below.subset_with_partition_keys([cell])
-        found = mapping.get_upstream_mapped_partitions_result_for_partitions(subset, below, above)
+        found = mapping.get_upstream_mapped_partitions_result_for_partitions(
+            subset, below, above, dynamic_partitions_store=instance
+        )
         assert set(found.partitions_subset.get_partition_keys()) == wanted
+
+
+def test_mapping_between__nothing_shared_means_all() -> None:
+    assert mapping_between(("organ",), ("icd10",)) == dg.AllPartitionMapping()
+    assert mapping_between(("organ",), ()) == dg.AllPartitionMapping()
 
 
 def test_settings__table_five_is_the_papers() -> None:
