@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DAGSTER_YAML = """\
+nux:
+  enabled: false
 telemetry:
   enabled: false
 concurrency:

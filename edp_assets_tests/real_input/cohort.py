@@ -32,7 +32,7 @@ codes = ["F03", "J45"]
 min_cases = 20
 [organs.hippocampus]
 channels = ["t1"]
-patch = 6
+patch = 4
 resolution = 48
 [encoders.mae]
 size = "tiny"

@@ -1,0 +1,108 @@
+"""The figures of the real-input run: `python -m edp_assets_tests.real_input.figures` makes and prints them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from edp_assets.storage import warehouse
+from edp_assets_tests.real_input import cohort
+
+ORGAN = "hippocampus"
+COMPONENTS = (10, 20, 50)
+
+
+def image_quality(home: Path, seeds: int = 5) -> dict[str, float]:
+    """Return Pearson r of predicted and true volume (10-fold ridge, mean over splits) for the embedding and controls.
+
+    The pixels' principal components come in two ways: of each scan's central slices as one volume, and pooled as
+    embeddings are, a slice's components averaged over the scan's slices.
+    """
+    from edp_assets.science.encoders.checkpoints import load_encoder, untrained
+    from edp_assets.science.encoders.embedding import embed_scans
+    from edp_assets.science.encoders.quality import pixel_pca, ridge_prediction
+    from edp_assets.science.imaging.slices import axial_slices
+
+    crops = pl.read_parquet(home / f"lake/masked_crops/organ={ORGAN}/part.parquet", hive_partitioning=False).sort("eid")
+    model = load_encoder(home / f"checkpoints/mae/encoder/organ={ORGAN}/encoder.safetensors")
+    slices = [
+        axial_slices(np.frombuffer(voxels, np.uint8).reshape(shape), model.config.resolution)
+        for voxels, shape in crops.select("voxels", "shape").iter_rows()
+    ]
+    stored = warehouse.query(home / "warehouse.duckdb", "SELECT z FROM embeddings ORDER BY eid")
+    volume = crops["volume_ml"].to_numpy()
+
+    def r(features: np.ndarray) -> float:
+        return float(np.mean([ridge_prediction(features, volume, seed=seed).r for seed in range(seeds)]))
+
+    control = untrained(model.config, seed=0)
+    random = np.stack([z for _, z in embed_scans(control, ((str(i), s) for i, s in enumerate(slices)), 256)])
+    pooled = np.stack([s.mean(axis=0).ravel() for s in slices])
+    pooled = pooled - pooled.mean(axis=0)
+    left, spread, _ = np.linalg.svd(pooled, full_matrices=False)
+    found = {"mae": r(np.array(stored["z"].to_list())), "untrained": r(random)}
+    for k in COMPONENTS:
+        found[f"pixel_pcs_pooled_{k}"] = r(left[:, :k] * spread[:k])
+        found[f"pixel_pcs_volume_{k}"] = r(pixel_pca(slices, k))
+    return found
+
+
+def genetics(home: Path) -> dict[str, Any]:
+    """Return the number of associated variants, and each method's lambda GC within its 95% interval for all of its GWAS.
+
+    The effective number of variants is that of the imaged people's genotypes with covariates (the PCs among them)
+    projected out; Bonferroni's level for as many phenotypes as the method has.
+    """
+    from edp_assets.science.genetics.calibration import effective_number, lambda_gc, lambda_interval
+    from edp_assets.science.genetics.genotypes import open_genotypes
+
+    threshold = -np.log10(5e-8)
+    statistics = warehouse.query(
+        home / "warehouse.duckdb",
+        "SELECT icd10, method, cluster, neg_log_10_p_value AS p FROM gwas_summary_stats",
+    )
+    basis = pl.read_parquet(home / f"lake/mae/association_basis/organ={ORGAN}/part.parquet", hive_partitioning=False)
+    with open_genotypes(home.parent / "cohort/genotypes/hapmap3.bed") as genotypes:
+        place = {eid: i for i, eid in enumerate(genotypes.sample_ids)}
+        dosages = genotypes.read(0, genotypes.n_variants, np.array([place[eid] for eid in basis["eid"]]))
+    frequency = np.nanmean(dosages, axis=1) / 2
+    common = dosages[np.minimum(frequency, 1 - frequency) > 0.1]
+    effective = effective_number([common], np.array(basis["covariates"].to_list()))
+    rows = []
+    for (method,), group in statistics.group_by("method"):
+        lambdas = [lambda_gc(g["p"].to_numpy()) for _, g in group.group_by("icd10", "cluster")]
+        low, high = lambda_interval(effective, 1 - 0.05 / len(lambdas))
+        rows += [(str(method), low, value, high) for value in lambdas]
+    hits = int((statistics["p"] > threshold).sum())
+    return {"hits": hits, "lambdas": sorted(rows), "effective_variants": effective}
+
+
+def main() -> None:
+    """Build the cohort, run the graph and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path(".edp-real"))
+    parser.add_argument("--epochs", type=int, default=25)
+    arguments = parser.parse_args()
+    folder, home = arguments.folder.resolve() / "cohort", arguments.folder.resolve() / "home"
+    if not (folder / "cohort.toml").exists():
+        cohort.build(folder, epochs=arguments.epochs)
+    command = [sys.executable, "-c", "from edp_assets.cli import main; main()", "run", str(folder)]
+    subprocess.run(command, env={**os.environ, "EDP_HOME": str(home)}, check=True)
+    print("volume from images, Pearson r out of sample:")
+    for name, r in image_quality(home).items():
+        print(f"  {name:24s} {r:.3f}")
+    found = genetics(home)
+    print(f"associated variants: {found['hits']}; effective number of variants {found['effective_variants']:.0f}")
+    for method, low, value, high in found["lambdas"]:
+        print(f"  lambda GC {method:24s} {value:.3f} within {low:.3f} to {high:.3f}: {low < value < high}")
+
+
+if __name__ == "__main__":
+    main()
