@@ -55,33 +55,46 @@ def image_quality(home: Path, seeds: int = 5) -> dict[str, float]:
 
 
 def genetics(home: Path) -> dict[str, Any]:
-    """Return the number of associated variants, and each method's lambda GC within its 95% interval for all of its GWAS.
+    """Return the number of associated variants, and the lambda GC of every GWAS with its interval.
 
-    The effective number of variants is that of the imaged people's genotypes with covariates (the PCs among them)
-    projected out; Bonferroni's level for as many phenotypes as the method has.
+    The interval is that of `calibration.lambda_interval` for the effective number of variants in the method's own people,
+    covariates (the genotype PCs among them) projected out; its level is 95% for all GWAS of the method together.
     """
-    from edp_assets.science.genetics.calibration import effective_number, lambda_gc, lambda_interval
-    from edp_assets.science.genetics.genotypes import open_genotypes
+    from edp_assets.science.genetics.calibration import lambda_gc, lambda_interval
 
-    threshold = -np.log10(5e-8)
     statistics = warehouse.query(
         home / "warehouse.duckdb",
         "SELECT icd10, method, cluster, neg_log_10_p_value AS p FROM gwas_summary_stats",
     )
-    basis = pl.read_parquet(home / f"lake/mae/association_basis/organ={ORGAN}/part.parquet", hive_partitioning=False)
-    with open_genotypes(home.parent / "cohort/genotypes/hapmap3.bed") as genotypes:
-        place = {eid: i for i, eid in enumerate(genotypes.sample_ids)}
-        dosages = genotypes.read(0, genotypes.n_variants, np.array([place[eid] for eid in basis["eid"]]))
-    frequency = np.nanmean(dosages, axis=1) / 2
-    common = dosages[np.minimum(frequency, 1 - frequency) > 0.1]
-    effective = effective_number([common], np.array(basis["covariates"].to_list()))
+    imaged = pl.read_parquet(home / f"lake/mae/association_basis/organ={ORGAN}/part.parquet", hive_partitioning=False)
+    everyone = warehouse.query(home / "warehouse.duckdb", "SELECT * FROM participants")
+    design = everyone.select("age", "sex", "bmi", *(f"pc{i}" for i in range(1, 11))).to_numpy()
+    effective = {
+        "imaging": _effective(home, imaged["eid"], np.array(imaged["covariates"].to_list())),
+        "whole": _effective(home, everyone["eid"], np.linalg.qr(np.column_stack([np.ones(len(design)), design]))[0]),
+    }
     rows = []
     for (method,), group in statistics.group_by("method"):
         lambdas = [lambda_gc(g["p"].to_numpy()) for _, g in group.group_by("icd10", "cluster")]
-        low, high = lambda_interval(effective, 1 - 0.05 / len(lambdas))
+        people = "whole" if method == "icd10_whole_cohort" else "imaging"
+        low, high = lambda_interval(effective[people], 1 - 0.05 / len(lambdas))
         rows += [(str(method), low, value, high) for value in lambdas]
-    hits = int((statistics["p"] > threshold).sum())
+    hits = int((statistics["p"] > -np.log10(5e-8)).sum())
     return {"hits": hits, "lambdas": sorted(rows), "effective_variants": effective}
+
+
+def _effective(home: Path, eids: pl.Series, Q: np.ndarray) -> float:
+    """Return the effective number of the tested variants among these people (minor allele count 20, as the run's)."""
+    from edp_assets.science.genetics.calibration import effective_number
+    from edp_assets.science.genetics.genotypes import open_genotypes
+    from edp_assets.science.genetics.variant_qc import keep_variants, variant_stats
+
+    with open_genotypes(home.parent / "cohort/genotypes/hapmap3.bed") as genotypes:
+        place = {eid: i for i, eid in enumerate(genotypes.sample_ids)}
+        dosages = genotypes.read(0, genotypes.n_variants, np.array([place[eid] for eid in eids]))
+        chromosomes = genotypes.variants["chromosome"].to_numpy()
+    keep, _ = keep_variants(variant_stats(dosages), 0.01, 20, 0.1)
+    return effective_number([dosages[keep & (chromosomes == c)] for c in np.unique(chromosomes)], Q)
 
 
 def main() -> None:
@@ -99,7 +112,7 @@ def main() -> None:
     for name, r in image_quality(home).items():
         print(f"  {name:24s} {r:.3f}")
     found = genetics(home)
-    print(f"associated variants: {found['hits']}; effective number of variants {found['effective_variants']:.0f}")
+    print(f"associated variants: {found['hits']}; effective number of variants {found['effective_variants']}")
     for method, low, value, high in found["lambdas"]:
         print(f"  lambda GC {method:24s} {value:.3f} within {low:.3f} to {high:.3f}: {low < value < high}")
 
