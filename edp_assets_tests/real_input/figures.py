@@ -57,7 +57,7 @@ def image_quality(home: Path, seeds: int = 5) -> dict[str, float]:
 def genetics(home: Path) -> dict[str, Any]:
     """Return the number of associated variants, and the lambda GC of every GWAS with its interval.
 
-    The interval is that of `calibration.lambda_interval` for the effective number of variants in the method's own people,
+    The interval is `calibration.lambda_interval`'s for the effective number of variants in the method's own people,
     covariates (the genotype PCs among them) projected out; its level is 95% for all GWAS of the method together.
     """
     from edp_assets.science.genetics.calibration import lambda_gc, lambda_interval
