@@ -203,6 +203,8 @@ def end_orphans(instance: dg.DagsterInstance, say: Say) -> None:
     orphans = instance.get_runs(filters=dg.RunsFilter(statuses=open_statuses, tags={RUN_TAG: "true"}))
     for orphan in orphans:
         instance.report_run_failed(orphan, message="The process was killed; a later `edp run` went on from here.")
+        # The dead run would hold its place in the encoders' pool, and every later one would wait for it.
+        instance.event_log_storage.free_concurrency_slots_for_run(orphan.run_id)
     if orphans:
         say(f"an earlier run was killed: {len(orphans)} open run(s) marked as failed, going on from what is stored")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.cohort.labels import case_table, choose_codes
+from edp_assets.cohort.labels import case_table, choose_codes, roll_up
 from edp_assets.cohort.tables import read_diagnoses, read_participants, read_scans
 from edp_assets.storage.lake import Exclusion, Stored
 from edp_assets.storage.schemas import SCHEMAS, empty
@@ -33,13 +33,15 @@ def participants(run: StageRun) -> Stored:
     dimensions=(),
     table="diagnoses",
     inputs={"participants": participants},
+    settings=("labels",),
     files=("diagnoses", "withdrawn"),
 )
 def diagnoses(run: StageRun, participants: pl.DataFrame) -> Stored:
     """Who was ever diagnosed with what: normalised ICD-10 codes as precise as recorded, each person and code once."""
     read = read_diagnoses(run.workspace.cohort, set(participants["eid"]))
     frame = read.table.select("eid", "icd10").unique().sort("eid", "icd10")
-    return Stored(frame, exclusions(read.excluded))
+    rolled = roll_up(frame["icd10"], run.workspace.settings.labels.level)
+    return Stored(frame.with_columns(counts_for=rolled), exclusions(read.excluded))
 
 
 @stage(
@@ -92,12 +94,12 @@ def icd10_codes(run: StageRun, diagnoses: pl.DataFrame, participants: pl.DataFra
     dimensions=("icd10",),
     table="icd10_cases",
     inputs={"diagnoses": diagnoses},
-    settings=("labels",),
+    rows={"diagnoses": "counts_for"},
 )
 def icd10_cases(run: StageRun, diagnoses: pl.DataFrame) -> Stored:
     """The label source: the code's cases in the whole cohort, more precise codes rolled up to it."""
-    table = case_table(diagnoses, run.workspace.settings.labels.level)
-    frame = table.filter(icd10=run["icd10"]).select("icd10", "eid").unique().sort("eid")
+    cases = diagnoses.filter(counts_for=run["icd10"]).select("eid").unique().sort("eid")
+    frame = cases.with_columns(icd10=pl.lit(run["icd10"]))
     return Stored(frame, metadata={"cases": frame.height})
 
 

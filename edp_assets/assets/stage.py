@@ -56,6 +56,7 @@ def stage(
     table: str,
     inputs: Mapping[str, Stage] | None = None,
     streamed: tuple[str, ...] = (),
+    rows: Mapping[str, str] | None = None,
     settings: tuple[str, ...] = (),
     files: tuple[str, ...] = (),
     code_version: str = "1",
@@ -71,6 +72,7 @@ def stage(
         table: the stored table's schema (for a checkpoint: what it is called).
         inputs: argument -> upstream stage. The argument is one frame (or
             path) where the upstream has no dimension that this one lacks, else a mapping from cell to frame.
+        rows: argument -> column, where a cell uses the rows that hold its own key and no others.
         streamed: arguments that are handed over unread, as a `Partition`.
         settings: what of the settings it uses, see `StageSpec`.
         files: what of the cohort folder it reads, see `StageSpec`.
@@ -85,6 +87,7 @@ def stage(
         table=table,
         code_version=code_version,
         inputs={name: above.asset for name, above in upstream.items()},
+        rows=rows or {},
         settings=settings,
         files=files,
     )

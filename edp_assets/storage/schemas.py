@@ -63,7 +63,11 @@ SCHEMAS: dict[str, Schema] = {
         "imaging_date": Column(pl.String, "date of imaging, ISO 8601", nullable=True),
         **{f"pc{i}": Column(pl.Float64, f"genotype principal component {i}", nullable=True) for i in range(1, 11)},
     },
-    "diagnoses": {"eid": _EID, "icd10": Column(pl.String, "ICD-10 code, normalised, as precise as recorded")},
+    "diagnoses": {
+        "eid": _EID,
+        "icd10": Column(pl.String, "ICD-10 code, normalised, as precise as recorded"),
+        "counts_for": Column(pl.String, "the code it is rolled up to"),
+    },
     "scans": {
         "organ": _ORGAN,
         "eid": _EID,

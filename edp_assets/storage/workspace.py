@@ -29,8 +29,9 @@ Asset = tuple[str, ...]
 class StageSpec:
     """What one asset is made from: enough to say whether a stored partition of it is current.
 
-    `inputs` maps an argument to the upstream asset; `settings` names the settings used (a section of `Settings`, or
-    `organ.<field>`); `files` names what is read of the cohort folder (see `Workspace.files`).
+    `inputs` maps an argument to the upstream asset; `rows` maps an argument to a column: of that input a cell uses
+    those rows alone that hold its own key, so that other rows may change; `settings` names the settings used (a section of
+    `Settings`, or `organ.<field>`); `files` names what is read of the cohort folder (see `Workspace.files`).
     """
 
     asset: Asset
@@ -38,6 +39,7 @@ class StageSpec:
     table: str
     code_version: str
     inputs: Mapping[str, Asset] = field(default_factory=dict)
+    rows: Mapping[str, str] = field(default_factory=dict)
     settings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
@@ -133,9 +135,16 @@ class Fingerprints:
         self.workspace, self.spec = workspace, spec
         self._versions: dict[str, dict[Cell, str]] = {}
         for name, asset in spec.inputs.items():
+            if name in spec.rows:
+                continue
             found = {cell: workspace.provenance(asset, cell) for cell in workspace.stored_cells(asset)}
             self._versions[name] = {cell: p.version for cell, p in found.items() if p is not None}
         self._files: dict[tuple[str, Cell], str] = {}
+        self._tables = {
+            name: workspace.lake.read(spec.inputs[name], ())
+            for name in spec.rows
+            if workspace.provenance(spec.inputs[name], ()) is not None
+        }
 
     def of(self, cell: Cell) -> str:
         """Return the fingerprint of what the cell would be made from now."""
@@ -150,6 +159,10 @@ class Fingerprints:
             name: sorted((c, v) for c, v in versions.items() if all(keys.get(d, k) == k for d, k in c))
             for name, versions in self._versions.items()
         }
+        for name, column in self.spec.rows.items():
+            # The dimension of the cell is the key that the column holds.
+            rows = self._tables[name].filter(pl.col(column) == cell[0][1]) if name in self._tables else None
+            inputs[name] = [] if rows is None else [((), _hash(sorted(rows.rows())))]
         files = {name: self._file(name, cell) for name in self.spec.files}
         return _hash([self.spec.code_version, used, inputs, files])
 

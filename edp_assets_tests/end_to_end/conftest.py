@@ -24,7 +24,7 @@ def environment(home: Path, threads: int = 1) -> dict[str, str]:
 def run_edp(home: Path, *arguments: str, threads: int = 1) -> subprocess.CompletedProcess[str]:
     """Run `edp` to its end."""
     command, env = [*EDP, *arguments], environment(home, threads)
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=1800)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=900)
 
 
 def make_small(cohort: Path) -> None:
