@@ -29,9 +29,11 @@ Asset = tuple[str, ...]
 class StageSpec:
     """What one asset is made from: enough to say whether a stored partition of it is current.
 
-    `inputs` maps an argument to the upstream asset; `rows` maps an argument to a column: of that input a cell uses
-    those rows alone that hold its own key, so that other rows may change; `settings` names the settings used (a section of
-    `Settings`, or `organ.<field>`); `files` names what is read of the cohort folder (see `Workspace.files`).
+    Attributes:
+        inputs: argument -> upstream asset.
+        rows: argument -> column: of that input a cell uses the rows that hold its own key, so that others may change.
+        settings: what of the settings is used: a section of `Settings`, or `organ.<field>`.
+        files: what is read of the cohort folder (see `Workspace.files`).
     """
 
     asset: Asset
