@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from edp_assets.figures.render import BLUE, FONT, GREY, INK, PALE, SKY, VERMILION, new_figure, place_labels, style_axes
+from edp_assets.science.genetics.calibration import lambda_gc
 
 THIN_BELOW = 2.0
 """Points lower than this -log10 p are drawn once a pixel: nobody can see the others."""
@@ -85,13 +86,6 @@ def qq(neg_log_10_p: NDArray, title: str = "") -> Figure:
     ax.text(0.04, 0.96, text, transform=ax.transAxes, va="top", fontsize=FONT, color=INK)
     ax.legend(loc="lower right", frameon=False, fontsize=FONT)
     return fig
-
-
-def lambda_gc(neg_log_10_p: NDArray) -> float:
-    """Return the genomic control factor: the median chi-square over its expectation, 0.455."""
-    from scipy.stats import chi2
-
-    return float(chi2.isf(10 ** -np.median(neg_log_10_p), 1) / chi2.ppf(0.5, 1))
 
 
 def _chromosome_offsets(stats: pl.DataFrame) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:

@@ -75,10 +75,7 @@ def refresh(path: Path, lake: Lake, table: str, asset: tuple[str, ...], cells: I
         connection.execute("BEGIN")
         _create_tables(connection)
         for cell in cells:
-            file = lake.path(asset, cell)
-            if table in WAREHOUSE_TABLES:
-                _replace(connection, table, file, asset, cell)
-            _replace(connection, "excluded", file.with_name("excluded.parquet"), asset, cell)
+            _mirror(connection, lake, table, asset, cell)
         for name in WAREHOUSE_VIEWS:
             _create_view(connection, lake, name)
         connection.execute("COMMIT")
@@ -93,10 +90,7 @@ def rebuild(path: Path, lake: Lake, assets: Iterable[tuple[str, tuple[str, ...]]
         _create_tables(connection)
         for table, asset in assets:
             for cell in lake.cells(asset):
-                file = lake.path(asset, cell)
-                if table in WAREHOUSE_TABLES:
-                    _replace(connection, table, file, asset, cell)
-                _replace(connection, "excluded", file.with_name("excluded.parquet"), asset, cell)
+                _mirror(connection, lake, table, asset, cell)
         for name in WAREHOUSE_VIEWS:
             _create_view(connection, lake, name)
         connection.execute("COMMIT")
@@ -116,6 +110,14 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     for name in WAREHOUSE_TABLES:
         extra = ", ".join(f"{column} VARCHAR" for column in PARTITION)
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({_columns(SCHEMAS[name])}, {extra})")
+
+
+def _mirror(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, asset: tuple[str, ...], cell: Cell) -> None:
+    """Bring one stored partition's rows, and whom it left out, into the warehouse."""
+    file = lake.path(asset, cell)
+    if table in WAREHOUSE_TABLES:
+        _replace(connection, table, file, asset, cell)
+    _replace(connection, "excluded", file.with_name("excluded.parquet"), asset, cell)
 
 
 def _replace(connection: duckdb.DuckDBPyConnection, table: str, file: Path, asset: tuple[str, ...], cell: Cell) -> None:
