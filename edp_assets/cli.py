@@ -118,7 +118,8 @@ def demo(seed: int, participants: int, imaged: int, **choices: Any) -> None:
     drawn = {"seed": seed, "participants": participants, "imaged": imaged}
     with home.writing():
         truth = folder / "truth.json"
-        if not truth.exists() or drawn.items() - json.loads(truth.read_text()).items():
+        there = json.loads(truth.read_text()) if truth.exists() else {}
+        if any(there.get(name) != value for name, value in drawn.items()):
             _say(f"writing the synthetic cohort (seed {seed}, {participants} people, {imaged} imaged) to {folder}")
             write_cohort(folder, **drawn, log=_say)
     _run(folder, choices)

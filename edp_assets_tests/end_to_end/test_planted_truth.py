@@ -22,3 +22,6 @@ def test_demo__finds_the_planted_genes_of_an_organ_and_no_others(tmp_path: Path)
     assert result.null_hits == 0
     (calibration,) = calibrations(tmp_path)
     assert calibration.calibrated, calibration
+    again = run_edp(tmp_path, "demo", "--seed", "1", "--organ", "kidneys")
+    assert again.returncode == 0, again.stderr
+    assert "0 partitions made" in again.stdout
