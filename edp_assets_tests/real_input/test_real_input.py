@@ -26,7 +26,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = cohort.build(tmp_path_factory.mktemp("real") / "cohort", epochs=8)
+    folder = cohort.build(tmp_path_factory.mktemp("real") / "cohort", epochs=4)
     home = folder.parent / "home"
     done = run_edp(home, "run", str(folder), threads=2)
     assert done.returncode == 0, done.stdout + done.stderr
