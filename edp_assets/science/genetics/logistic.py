@@ -58,7 +58,12 @@ def associate_binary(
     if G.shape[1] != len(null.residual):
         raise ValueError(f"G has {G.shape[1]} participants and the null model {len(null.residual)}: wanted the same")
     centred, stats = centre(G)
-    score = np.asarray(centred @ null.residual.astype(G.dtype), np.float64)
+    residual_score = np.asarray(centred @ null.residual.astype(G.dtype), np.float64)
+    # The fit takes its covariates' degrees of freedom from the variance p(1 - p), as in a linear model: it matters
+    # where people are few for the covariates (lambda GC 1.25 of 100 people with 17) and vanishes in a biobank.
+    n, n_covariates = len(null.residual), null.basis.shape[1]
+    shrinkage = np.sqrt((n - n_covariates) / n)
+    score = residual_score * shrinkage
     weighted = centred * null.weight.astype(G.dtype)
     on_basis = np.asarray(weighted @ null.basis.astype(G.dtype), np.float64)
     total = np.square(weighted).sum(axis=1, dtype=np.float64)
@@ -75,9 +80,9 @@ def associate_binary(
         saddlepoint[chosen[~solved]] = False
         if not solved.all():
             logger.info("%d variants keep the normal p-value: no saddlepoint found", np.count_nonzero(~solved))
-    beta = score / variance
+    beta = residual_score / variance
     # |beta| / z(p); where z(p) is 0 (p = 1) both are 0 and the score's own error stands.
     quantile = z_from_neg_log_10_p(neg_log_10_p)
     with np.errstate(divide="ignore", invalid="ignore"):
-        standard_error = np.where(saddlepoint, np.abs(beta) / quantile, 1 / np.sqrt(variance))
+        standard_error = np.where(saddlepoint, np.abs(beta) / quantile, 1 / (shrinkage * np.sqrt(variance)))
     return BinaryAssociation(Association(beta, standard_error, neg_log_10_p), stats, saddlepoint)
