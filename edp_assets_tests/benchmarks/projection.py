@@ -44,7 +44,7 @@ def _compare(folder: Path, n_variants: int) -> list[Result]:
     columns = {f"c{k}": covariates[:, k] for k in range(COVARIATES)}
     pl.DataFrame({**ids, **columns}).write_csv(folder / "c.tsv", separator="\t")
     command = ["plink2", "--bfile", "g", "--pheno", "y.tsv", "--covar", "c.tsv", "--glm", "hide-covar", "log10"]
-    command += ["--threads", "2", "--covar-variance-standardize", "--out", "out"]
+    command += ["--no-psam-pheno", "--threads", "2", "--covar-variance-standardize", "--out", "out"]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     theirs = seconds(lambda: subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True))
     stored = {}
@@ -85,4 +85,4 @@ def _write_bed(prefix: Path, rng: np.random.Generator, n_variants: int) -> None:
             bed.write((quads[:, 0] | quads[:, 1] << 2 | quads[:, 2] << 4 | quads[:, 3] << 6).tobytes())
     bim = "".join(f"1\trs{i}\t0\t{1000 + i}\tA\tG\n" for i in range(n_variants))
     prefix.with_suffix(".bim").write_text(bim)
-    prefix.with_suffix(".fam").write_text("".join(f"i{i}\ti{i}\t0\t0\t1\t-9\n" for i in range(N)))
+    prefix.with_suffix(".fam").write_text("".join(f"0\ti{i}\t0\t0\t1\t-9\n" for i in range(N)))
