@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 EncoderName = Literal["mae", "video_mae", "imagenet"]
 
@@ -88,6 +88,35 @@ class EncoderSettings(Section):
     seed: int = Field(0, ge=0, description="weights, masks and data order")
 
 
+class VideoMaeSettings(EncoderSettings):
+    """Recipe of a video masked autoencoder (paper, appendix A.1; Tong et al. 2022, VideoMAE)."""
+
+    frames: int = Field(16, ge=1, description="slices a subvolume (appendix A.1)")
+    tubelet: int = Field(2, ge=1, description="slices a token spans (Tong et al.)")
+    decoder_width: int = Field(384, description="decoder embedding dimensions (Tong et al., ViT-B)")
+    decoder_depth: int = Field(4, description="decoder blocks (Tong et al.)")
+    decoder_heads: int = Field(6, description="decoder attention heads (Tong et al., ViT-B)")
+    mask_ratio: float = Field(0.9, gt=0, lt=1, description="share of tubes hidden (appendix A.1; Tong et al.)")
+    batch_size: int = Field(64, ge=1, description="subvolumes a step; one has about ten times a slice's tokens")
+    embed_batch_size: int = Field(32, ge=1, description="subvolumes a forward pass when embedding")
+
+    @model_validator(mode="after")
+    def _whole_tubelets(self) -> VideoMaeSettings:
+        if self.frames % self.tubelet:
+            raise ValueError(f"frames ({self.frames}) must be a multiple of tubelet ({self.tubelet})")
+        return self
+
+
+class ImagenetSettings(Section):
+    """The baseline: a ViT-B trained on ImageNet's categories, the same weights for all organs (appendix A.1)."""
+
+    model: str = Field(
+        "vit_base_patch16_224.augreg_in21k_ft_in1k", description="timm's name (supervised: Steiner et al. 2022)"
+    )
+    weights: str | None = Field(None, description="its model.safetensors; null: the Hugging Face hub cache")
+    embed_batch_size: int = Field(256, ge=1, description="slices a forward pass when embedding")
+
+
 class ClassifierSettings(Section):
     """Classifier-guided score (paper, section 3.1)."""
 
@@ -141,6 +170,8 @@ class Settings(Section):
     labels: LabelSettings = LabelSettings()
     organs: dict[str, OrganSettings] = Field(default_factory=dict, description="the organs that the cohort names")
     mae: EncoderSettings = EncoderSettings()
+    video_mae: VideoMaeSettings = VideoMaeSettings()
+    imagenet: ImagenetSettings = ImagenetSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     clustering: ClusteringSettings = ClusteringSettings()
     association: AssociationSettings = AssociationSettings()
@@ -149,17 +180,19 @@ class Settings(Section):
     def from_toml(cls, document: dict[str, Any]) -> Settings:
         """Build the settings from a parsed `cohort.toml`; raises ValueError that names every wrong key.
 
-        `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.mae]`, `[classifier]`,
-        `[clustering]` and `[association]` override the sections of the same names.
+        `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.mae]`, `[encoders.video_mae]`,
+        `[encoders.imagenet]`, `[classifier]`, `[clustering]` and `[association]` override the sections of the same
+        names.
         """
         organs = {
             name: {**(ORGANS[name].model_dump() if name in ORGANS else {}), **overrides}
             for name, overrides in document.get("organs", {}).items()
         }
         encoders = dict(document.get("encoders", {}))
-        unknown = sorted(set(encoders) - {"mae"})
+        known = get_args(EncoderName)
+        unknown = sorted(set(encoders) - set(known))
         if unknown:
-            raise ValueError(f"cohort.toml: [encoders.{unknown[0]}] is not an encoder; known: mae")
+            raise ValueError(f"cohort.toml: [encoders.{unknown[0]}] is not an encoder; known: {', '.join(known)}")
         sections = {
             name: document[name] for name in ("labels", "classifier", "clustering", "association") if name in document
         }

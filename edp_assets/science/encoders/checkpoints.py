@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from edp_assets.science.encoders.mae import MaeConfig, MaskedAutoencoder
+from edp_assets.science.encoders.interface import EncoderConfig
 
-ENCODER_FORMAT = "edp_assets.mae/1"
-TRAINING_FORMAT = "edp_assets.mae-training/1"
-_RESERVED = ("format", "config", "losses")
+ENCODER_FORMAT = "edp_assets.encoder/2"
+FIRST_FORMAT = "edp_assets.mae/1"
+"""Files of before there were other kinds; they hold a masked autoencoder."""
+TRAINING_FORMAT = "edp_assets.training/2"
+KINDS = {
+    "mae": ("edp_assets.science.encoders.mae", "MaeConfig", "MaskedAutoencoder"),
+    "video_mae": ("edp_assets.science.encoders.video_mae", "VideoMaeConfig", "VideoMaskedAutoencoder"),
+    "imagenet": ("edp_assets.science.encoders.imagenet", "ImagenetConfig", "ImagenetEncoder"),
+}
+"""Module, config and model of each kind; imported where a file or a run of that kind is met."""
+_RESERVED = ("format", "kind", "config", "losses")
 
 
 @dataclass(frozen=True)
 class TrainedEncoder:
-    """A trained masked autoencoder and how it went.
+    """An encoder's weights, and how training went.
 
     Attributes:
-        config: its shape.
+        config: its shape, of any kind.
         state: its weights by name, on the CPU.
-        losses: mean loss of each epoch.
-        images_per_second: slices trained on a second, of the run that finished; 0 where nothing was left to do.
+        losses: mean loss of each epoch; empty where nothing was trained.
+        images_per_second: items trained on a second, of the run that finished; 0 where nothing was left to do.
         resumed_from_step: the step that this run took up from a checkpoint; 0 for a fresh start.
     """
 
-    config: MaeConfig
+    config: EncoderConfig
     state: dict[str, Tensor]
     losses: list[float]
-    images_per_second: float
-    resumed_from_step: int
+    images_per_second: float = 0.0
+    resumed_from_step: int = 0
 
-    def model(self) -> MaskedAutoencoder:
+    def model(self) -> Any:
         """Return the encoder with these weights, ready to embed."""
         return _with_weights(self.config, self.state)
 
@@ -50,7 +60,7 @@ class TrainingState:
         tensors: `model.<name>`, `exp_avg.<name>`, `exp_avg_sq.<name>`.
         step: steps done.
         losses: mean loss of each finished epoch.
-        epoch_loss: sum of the losses of the slices seen in the unfinished epoch.
+        epoch_loss: sum of the losses of the items seen in the unfinished epoch.
     """
 
     tensors: dict[str, Tensor]
@@ -59,9 +69,23 @@ class TrainingState:
     epoch_loss: float
 
 
-def untrained(config: MaeConfig, seed: int = 0) -> MaskedAutoencoder:
+def encoder_classes(kind: str) -> tuple[Any, Any]:
+    """Return the config's and the model's class of a kind; raises ValueError for a kind that is none."""
+    if kind not in KINDS:
+        raise ValueError(f"wanted an encoder of kind {', '.join(KINDS)}, found {kind!r}")
+    module, config, model = KINDS[kind]
+    found = importlib.import_module(module)
+    return getattr(found, config), getattr(found, model)
+
+
+def build(config: EncoderConfig, seed: int = 0) -> Any:
+    """Return the model of a config, weights drawn from the seed, on the CPU, in training mode."""
+    return encoder_classes(config.kind)[1](config, seed)
+
+
+def untrained(config: EncoderConfig, seed: int = 0) -> Any:
     """Return an encoder of the same shape with random weights: the control that training must beat."""
-    return MaskedAutoencoder(config, seed).eval()
+    return build(config, seed).eval()
 
 
 def save_encoder(path: Path, trained: TrainedEncoder, metadata: dict[str, str] | None = None) -> None:
@@ -74,21 +98,27 @@ def save_encoder(path: Path, trained: TrainedEncoder, metadata: dict[str, str] |
         )
     header = {
         "format": ENCODER_FORMAT,
+        "kind": trained.config.kind,
         "config": json.dumps(trained.config.to_dict()),
         "losses": json.dumps(trained.losses),
     }
     _write(path, trained.state, {**metadata, **header})
 
 
-def load_encoder(path: Path) -> MaskedAutoencoder:
+def load_encoder(path: Path) -> Any:
     """Read an encoder that `save_encoder` wrote, on the CPU, ready to embed; raises ValueError for any other file."""
-    tensors, header = _read(path, ENCODER_FORMAT)
-    return _with_weights(MaeConfig.from_dict(json.loads(header["config"])), tensors)
+    tensors, header = _read(path, (ENCODER_FORMAT, FIRST_FORMAT))
+    return _with_weights(_config_of(header), tensors)
+
+
+def read_encoder_config(path: Path) -> Any:
+    """Read the config alone: what an encoder's items look like, without its weights."""
+    return _config_of(_read_header(path, (ENCODER_FORMAT, FIRST_FORMAT)))
 
 
 def read_encoder_metadata(path: Path) -> dict[str, str]:
-    """Read the header alone: the metadata given to `save_encoder`, and format, config and losses (JSON)."""
-    return _read_header(path, ENCODER_FORMAT)
+    """Read the header alone: the metadata given to `save_encoder`, and format, kind, config and losses (JSON)."""
+    return _read_header(path, (ENCODER_FORMAT, FIRST_FORMAT))
 
 
 def write_training_state(path: Path, state: TrainingState, fingerprint: str) -> None:
@@ -100,14 +130,18 @@ def write_training_state(path: Path, state: TrainingState, fingerprint: str) -> 
 
 def read_training_state(path: Path, fingerprint: str) -> TrainingState:
     """Read a training checkpoint; raises ValueError where it is broken or belongs to another run."""
-    if _read_header(path, TRAINING_FORMAT)["fingerprint"] != fingerprint:
+    if _read_header(path, (TRAINING_FORMAT,))["fingerprint"] != fingerprint:
         raise ValueError(f"{path}: it was made under another config, recipe or set of slices")
-    tensors, header = _read(path, TRAINING_FORMAT)
+    tensors, header = _read(path, (TRAINING_FORMAT,))
     return TrainingState(tensors, **json.loads(header["progress"]))
 
 
-def _with_weights(config: MaeConfig, state: dict[str, Tensor]) -> MaskedAutoencoder:
-    model = MaskedAutoencoder(config)
+def _config_of(header: dict[str, str]) -> Any:
+    return encoder_classes(header.get("kind", "mae"))[0].from_dict(json.loads(header["config"]))
+
+
+def _with_weights(config: EncoderConfig, state: dict[str, Tensor]) -> Any:
+    model = build(config)
     model.load_state_dict(state)
     return model.eval()
 
@@ -130,20 +164,20 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _read_header(path: Path, wanted: str) -> dict[str, str]:
+def _read_header(path: Path, wanted: tuple[str, ...]) -> dict[str, str]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path}: wanted a file of format {wanted}, found '{error}'; train the encoder again"
+            f"{path}: wanted a file of format {wanted[0]}, found '{error}'; train the encoder again"
         ) from error
-    if header.get("format") != wanted:
-        raise ValueError(f"{path}: wanted format {wanted}, found {header.get('format')}; train the encoder again")
+    if header.get("format") not in wanted:
+        raise ValueError(f"{path}: wanted format {wanted[0]}, found {header.get('format')}; train the encoder again")
     return header
 
 
-def _read(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, str]]:
     header = _read_header(path, wanted)
     with safe_open(path, framework="pt") as file:
         tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -1,56 +1,73 @@
-"""Embedding scans with a trained encoder; what is then done with embeddings belongs to phenotypes."""
+"""Embedding scans with an encoder of any kind; what is then done with embeddings belongs to phenotypes.
+
+Multiplied in float32: phenotypes rest on small differences, and in bfloat16 a scan's embedding would depend on which
+scans it shares a batch with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from edp_assets.science.encoders.mae import MaskedAutoencoder
+from edp_assets.science.encoders.interface import Encoder
+from edp_assets.science.encoders.packs import ahead
+
+SCANS_A_PART = 64
+CPU_FORWARD_BYTES = 1 << 18
+"""Input of one forward pass on a CPU: 6 slices of 2 x 144 x 144. Larger ones fall out of the caches: half as fast."""
+Scan = tuple[str, NDArray[np.uint8]]
+Embedding = tuple[str, NDArray[np.float32]]
 
 
-def embed_scans(
-    encoder: MaskedAutoencoder, scans: Iterable[tuple[str, NDArray[np.uint8]]], batch_size: int
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield each scan's embedding, the mean over its slices (appendix A.1), in the order the scans come.
+def embed_scans(encoder: Encoder, scans: Iterable[Scan], batch_size: int) -> Iterator[Embedding]:
+    """Yield each scan's embedding, the mean over its items (appendix A.1), in the order the scans come.
 
     Batches are filled across scans, so that scans of few slices do not leave the device idle; the result does not
-    depend on them. A batch and a scan are held at a time. Multiplied in float32: phenotypes rest on small differences.
+    depend on them. The next scans are drawn in the background; a batch and a few scans are held at a time.
 
     Args:
         encoder: on any device; its mode is set to evaluation.
-        scans: name and uint8 slices (n_slices, n_channels, resolution, resolution), any number of slices each.
-        batch_size: slices a forward pass.
+        scans: name and uint8 items (n_items, *item_shape), any number of items each.
+        batch_size: items a forward pass, at most; on a CPU fewer where that is faster.
 
     Yields:
         The scan's name and its embedding (width,).
 
     Raises:
-        ValueError: a scan without slices, or slices of another shape than the encoder's.
+        ValueError: a scan without items, or items of another shape than the encoder's.
     """
     if batch_size < 1:
         raise ValueError(f"wanted a batch size of at least 1, found {batch_size}")
-    encoder.eval()
-    device = encoder.cls_token.device
+    module = _as_module(encoder).eval()
+    device = next(module.parameters()).device
+    if device.type == "cpu":
+        batch_size = min(batch_size, max(1, CPU_FORWARD_BYTES // math.prod(encoder.config.item_shape)))
     waiting: list[_Scan] = []
     batch: list[tuple[_Scan, NDArray[np.uint8]]] = []
     held = 0
-    for name, slices in scans:
-        if not len(slices):
-            raise ValueError("wanted at least one slice a scan, found a scan with none; exclude it first")
-        scan = _Scan(name, len(slices), np.zeros(encoder.config.width))
+    for name, items in ahead(scans):
+        if not len(items):
+            raise ValueError(f"wanted at least one item a scan, found scan {name} with none; exclude it first")
+        scan = _Scan(name, len(items), np.zeros(encoder.config.width))
         waiting.append(scan)
         first = 0
-        while first < len(slices):
-            piece = slices[first : first + batch_size - held]
+        while first < len(items):
+            piece = items[first : first + batch_size - held]
             batch.append((scan, piece))
             first, held = first + len(piece), held + len(piece)
             if held == batch_size:
                 _embed_batch(encoder, batch, device)
                 batch, held = [], 0
-        while waiting and waiting[0].seen == waiting[0].n_slices:
+        while waiting and waiting[0].seen == waiting[0].n_items:
             yield waiting.pop(0).mean()
     if batch:
         _embed_batch(encoder, batch, device)
@@ -58,23 +75,85 @@ def embed_scans(
         yield scan.mean()
 
 
+def embed_resumably(
+    encoder: Encoder,
+    names: Sequence[str],
+    scans_from: Callable[[int], Iterable[Scan]],
+    batch_size: int,
+    journal: Path,
+    version: str,
+) -> Iterator[Embedding]:
+    """Embed scans as `embed_scans` does, and let a killed run go on where it stopped, to the same bits.
+
+    Finished parts of 64 scans are appended to the journal. Batches end with a part, so that a part comes out the same
+    whether or not the run before it was cut. The caller deletes the journal once the embeddings are stored.
+
+    Args:
+        encoder: as for `embed_scans`.
+        names: of all scans, in order.
+        scans_from: gives the scans from a number on, so that a resumed run need not read those before.
+        batch_size: as for `embed_scans`.
+        journal: the file of finished parts.
+        version: names encoder and scans, such as their content hashes; a journal of another version is begun afresh.
+
+    Raises:
+        ValueError: also where scans come in another order than `names` says.
+    """
+    width = encoder.config.width
+    header = json.dumps({"version": version, "scans": len(names), "width": width}).encode() + b"\n"
+    done = _finished_rows(journal, header, width)
+    yield from zip(names, done, strict=False)
+    scans, first = iter(scans_from(len(done))), len(done)
+    with journal.open("r+b") as file:
+        file.seek(len(header) + done.nbytes)
+        file.truncate()
+        while first < len(names):
+            wanted = list(names[first : first + SCANS_A_PART])
+            part = list(embed_scans(encoder, islice(scans, len(wanted)), batch_size))
+            if [name for name, _ in part] != wanted:
+                raise ValueError(f"wanted scans {wanted[0]} to {wanted[-1]} in the order of names, found others")
+            file.write(np.stack([z for _, z in part]).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+            yield from part
+            first += len(part)
+
+
+def _as_module(encoder: Encoder) -> nn.Module:
+    if not isinstance(encoder, nn.Module):
+        raise TypeError(f"wanted an encoder that is a torch module, found {type(encoder).__name__}")
+    return encoder
+
+
+def _finished_rows(journal: Path, header: bytes, width: int) -> NDArray[np.float32]:
+    """Return the embeddings of whole parts that the journal holds; begin it where it is absent or of another run."""
+    content = journal.read_bytes() if journal.exists() else b""
+    if not content.startswith(header):
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        journal.write_bytes(header)
+        return np.empty((0, width), np.float32)
+    rows = np.frombuffer(content, np.uint8, offset=len(header))
+    total = json.loads(header)["scans"]
+    n = min(total, len(rows) // (4 * width))
+    n = n if n == total else n - n % SCANS_A_PART
+    return rows[: n * 4 * width].view(np.float32).reshape(n, width)
+
+
 class _Scan:
-    """A scan on its way: the sum of its slices' embeddings so far, in float64."""
+    """A scan on its way: the sum of its items' embeddings so far, in float64."""
 
-    def __init__(self, name: str, n_slices: int, total: NDArray[np.float64]) -> None:
-        self.name, self.n_slices, self.total, self.seen = name, n_slices, total, 0
+    def __init__(self, name: str, n_items: int, total: NDArray[np.float64]) -> None:
+        self.name, self.n_items, self.total, self.seen = name, n_items, total, 0
 
-    def mean(self) -> tuple[str, NDArray[np.float32]]:
-        return self.name, (self.total / self.n_slices).astype(np.float32)
+    def mean(self) -> Embedding:
+        return self.name, (self.total / self.n_items).astype(np.float32)
 
 
-def _embed_batch(
-    encoder: MaskedAutoencoder, batch: list[tuple[_Scan, NDArray[np.uint8]]], device: torch.device
-) -> None:
+def _embed_batch(encoder: Encoder, batch: list[tuple[_Scan, NDArray[np.uint8]]], device: torch.device) -> None:
     """Embed the pieces of several scans in one forward pass and add them to their scans."""
-    images = torch.from_numpy(np.concatenate([piece for _, piece in batch])).to(device)
+    items = torch.from_numpy(np.concatenate([piece for _, piece in batch])).to(device)
     with torch.inference_mode():
-        z = encoder.embed(images).double().cpu().numpy()
+        z = encoder.embed(items).double().cpu().numpy()
     first = 0
     for scan, piece in batch:
         scan.total += z[first : first + len(piece)].sum(axis=0)

@@ -23,6 +23,10 @@ def one_thread():
 def config():
     from edp_assets.science.encoders.mae import MaeConfig
 
+    if not hasattr(MaeConfig, "kind"):  # until masked autoencoders say it themselves
+        MaeConfig.kind = "mae"
+        MaeConfig.item_shape = property(lambda self: (self.channels, self.resolution, self.resolution))
+
     return MaeConfig(
         channels=2,
         resolution=16,
@@ -41,6 +45,13 @@ def config():
 @pytest.fixture
 def recipe():
     return EncoderSettings(epochs=3, batch_size=8, learning_rate=3e-2, warmup_epochs=1, precision="float32", seed=3)
+
+
+@pytest.fixture
+def items(slices):
+    from edp_assets.science.encoders.packs import ArrayItems
+
+    return ArrayItems(slices, "discs")
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import torch
 
 from edp_assets.science.encoders.checkpoints import (
     TrainedEncoder,
+    encoder_classes,
     load_encoder,
+    read_encoder_config,
     read_encoder_metadata,
     save_encoder,
     untrained,
@@ -27,7 +29,8 @@ def test_save_encoder__round_trip(config, tmp_path):
     batch = torch.randint(0, 256, (2, 2, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(model.embed(batch), trained(config).model().embed(batch))
     header = read_encoder_metadata(path)
-    assert (header["organ"], header["seed"]) == ("liver", "0")
+    assert (header["organ"], header["seed"], header["kind"]) == ("liver", "0", "mae")
+    assert read_encoder_config(path) == config
     assert json.loads(header["losses"]) == [1.5, 0.1 + 0.2]
     assert [file.name for file in path.parent.iterdir()] == ["encoder.safetensors"]
 
@@ -53,7 +56,7 @@ def test_save_encoder__reserved_names_are_refused(config, tmp_path):
 
 def test_load_encoder__other_files_are_refused(config, tmp_path):
     path = tmp_path / "e"
-    with pytest.raises(ValueError, match=r"wanted a file of format edp_assets\.mae/1"):
+    with pytest.raises(ValueError, match=r"wanted a file of format edp_assets\.encoder/2"):
         load_encoder(path)
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="train the encoder again"):
@@ -61,8 +64,24 @@ def test_load_encoder__other_files_are_refused(config, tmp_path):
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match=r"wanted format edp_assets\.mae/1, found None"):
+    with pytest.raises(ValueError, match=r"wanted format edp_assets\.encoder/2, found None"):
         load_encoder(path)
+
+
+def test_load_encoder__reads_the_files_of_before_there_were_kinds(config, tmp_path):
+    from safetensors.torch import save_file
+
+    old = {name: value for name, value in config.to_dict().items() if name not in ("kind", "item_shape")}
+    header = {"format": "edp_assets.mae/1", "config": json.dumps(old), "losses": "[0.5]"}
+    save_file(untrained(config, 3).state_dict(), tmp_path / "e", metadata=header)
+    model = load_encoder(tmp_path / "e")
+    assert model.config == config
+    assert torch.equal(model.cls_token, untrained(config, 3).cls_token)
+
+
+def test_encoder_classes__unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="wanted an encoder of kind mae, video_mae, imagenet, found 'clip'"):
+        encoder_classes("clip")
 
 
 def test_untrained__same_shape_other_weights(config):

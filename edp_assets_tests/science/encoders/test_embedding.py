@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from edp_assets.science.encoders import embedding
 from edp_assets.science.encoders.checkpoints import untrained
-from edp_assets.science.encoders.embedding import embed_scans
+from edp_assets.science.encoders.embedding import embed_resumably, embed_scans
+from edp_assets.science.encoders.packs import AHEAD
 
 
 def scans(counts, seed=0):
@@ -31,7 +33,7 @@ def test_embed_scans__does_not_depend_on_the_batch_size(config):
     for batch_size in (1, 2, 3, 5, 31):
         found = list(embed_scans(encoder, cohort, batch_size))
         assert [name for name, _ in found] == [name for name, _ in wanted]
-        np.testing.assert_allclose([z for _, z in found], [z for _, z in wanted], atol=1e-5)
+        np.testing.assert_allclose([z for _, z in found], [z for _, z in wanted], rtol=1e-5, atol=1e-6)
 
 
 def test_embed_scans__fills_batches_across_scans(config, monkeypatch):
@@ -53,14 +55,68 @@ def test_embed_scans__streams(config):
 
     stream = embed_scans(untrained(config), source(), 4)
     assert next(stream)[0] == "scan 0"
-    assert len(drawn) == 1
+    assert len(drawn) <= 1 + AHEAD
     assert len(list(stream)) == 9
+    assert len(drawn) == 10
+
+
+def test_embed_scans__small_forward_passes_on_a_cpu(config, monkeypatch):
+    encoder = untrained(config)
+    sizes = []
+    embed = encoder.embed
+    monkeypatch.setattr(encoder, "embed", lambda images: (sizes.append(len(images)), embed(images))[1])
+    monkeypatch.setattr(embedding, "CPU_FORWARD_BYTES", 3 * 2 * 16 * 16)
+    list(embed_scans(encoder, scans([4, 4]), 100))
+    assert sizes == [3, 3, 2]
+
+
+class Killed(Exception):  # noqa: N818
+    """Stands for a run that ends without warning."""
+
+
+def test_embed_resumably__a_cut_run_goes_on_to_the_same_bits(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding, "SCANS_A_PART", 4)
+    encoder, cohort = untrained(config), scans([3, 1, 7, 2, 5, 5, 1, 1, 4, 2])
+    names = [name for name, _ in cohort]
+    started = []
+
+    def scans_from(first, end=10):
+        started.append(first)
+        yield from cohort[first:end]
+        if end < 10:
+            raise Killed
+
+    whole = list(embed_resumably(encoder, names, scans_from, 5, tmp_path / "whole", "v1"))
+    assert [name for name, _ in whole] == names
+    journal = tmp_path / "journal"
+    with pytest.raises(Killed):
+        list(embed_resumably(encoder, names, lambda first: scans_from(first, 6), 5, journal, "v1"))
+    with journal.open("ab") as file:
+        file.write(b"half a row")
+    started.clear()
+    resumed = list(embed_resumably(encoder, names, scans_from, 5, journal, "v1"))
+    assert started == [4]
+    for (name, z), (wanted_name, wanted) in zip(resumed, whole, strict=True):
+        assert name == wanted_name
+        np.testing.assert_array_equal(z, wanted)
+    started.clear()
+    assert len(list(embed_resumably(encoder, names, scans_from, 5, journal, "v1"))) == 10
+    list(embed_resumably(encoder, names, scans_from, 5, journal, "v2"))
+    assert started == [0]  # nothing was read again of the finished run
+
+
+def test_embed_resumably__other_scans_than_named_are_refused(config, tmp_path):
+    encoder, cohort = untrained(config), scans([1, 1])
+    with pytest.raises(ValueError, match="in the order of names"):
+        list(embed_resumably(encoder, ["b", "a"], lambda first: cohort, 5, tmp_path / "j", "v"))
+    with pytest.raises(ValueError, match="in the order of names"):
+        list(embed_resumably(encoder, ["scan 0", "scan 1", "c"], lambda first: cohort, 5, tmp_path / "k", "v"))
 
 
 def test_embed_scans__bad_input(config):
     encoder = untrained(config)
     assert list(embed_scans(encoder, [], 4)) == []
-    with pytest.raises(ValueError, match="found a scan with none"):
+    with pytest.raises(ValueError, match="found scan a with none"):
         list(embed_scans(encoder, [("a", np.zeros((0, 2, 16, 16), dtype=np.uint8))], 4))
     with pytest.raises(ValueError, match="batch size of at least 1"):
         list(embed_scans(encoder, scans([1]), 0))

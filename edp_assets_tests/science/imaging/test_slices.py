@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edp_assets.science.imaging.slices import axial_slices, padded_resolution
+from edp_assets.science.imaging.slices import axial_slices, cut, padded_resolution, subvolume_spans
 
 
 def test_padded_resolution__next_multiple_of_the_patch():
@@ -57,3 +57,29 @@ def test_axial_slices__refuses_what_is_no_crop():
         axial_slices(np.zeros((3, 4, 5), dtype=np.uint8), 8)
     with pytest.raises(ValueError, match="all above 0"):
         axial_slices(np.zeros((1, 0, 4, 5), dtype=np.uint8), 8)
+
+
+def test_subvolume_spans__every_slice_once_centred_and_no_end_nearly_empty():
+    assert subvolume_spans(17, 16) == [(0, 9, 7), (9, 17, 0)]
+    assert subvolume_spans(5, 16) == [(0, 5, 5)]
+    assert subvolume_spans(32, 16) == [(0, 16, 0), (16, 32, 0)]
+    for n in range(1, 100):
+        spans = subvolume_spans(n, 16)
+        assert [k for first, last, _ in spans for k in range(first, last)] == list(range(n))
+        assert all(at + last - first <= 16 for first, last, at in spans)
+        assert n < 16 or min(last - first for first, last, _ in spans) >= 8
+
+
+def test_cut__subvolumes_are_runs_of_the_slices():
+    voxels = np.random.default_rng(0).integers(1, 256, (2, 19, 4, 7)).astype(np.uint8)
+    subvolumes, slices = cut(voxels, (2, 16, 10, 10)), cut(voxels, (2, 10, 10))
+    assert subvolumes.shape == (2, 2, 16, 10, 10)
+    frames = subvolumes.swapaxes(1, 2).reshape(32, 2, 10, 10)
+    np.testing.assert_array_equal(frames[6:25], slices)
+    assert not frames[:6].any()
+    assert not frames[25:].any()
+
+
+def test_cut__another_number_of_channels_is_refused():
+    with pytest.raises(ValueError, match="wanted a crop of 3 channels, found 2"):
+        cut(np.ones((2, 3, 4, 5), dtype=np.uint8), (3, 8, 8))
