@@ -163,10 +163,13 @@ def _close(home: Home) -> None:
     organs = summary.hits_by_organ(home.warehouse)
     if organs.height:
         _table("Genes by organ (Table 2 of the paper)", organs)
+    quality = summary.encoder_quality(home.warehouse)
+    if quality.height:
+        _table("Volume and age from embeddings, out of sample (Tables 3 and 4 of the paper)", quality)
     excluded = summary.left_out(home.warehouse)
     if excluded.height:
         _table("Left out", excluded)
-    report = write_report(home.report, hits, organs, excluded)
+    report = write_report(home.report, hits, organs, quality, excluded)
     _say(f"warehouse: {home.warehouse}\nreport:    {report}\nUI:        make ui (same EDP_HOME)")
 
 

@@ -58,7 +58,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     """
     started = time.monotonic()
     outcome = Outcome()
-    stages = _chosen_stages(choice)
+    stages = _chosen_stages(choice, workspace.settings.encoders)
     with dg.DagsterInstance.get() as instance:
         end_orphans(instance, say)
         dimensions = _Dimensions(workspace, instance, choice)
@@ -83,14 +83,15 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     return outcome
 
 
-def _chosen_stages(choice: Choice) -> list[Stage]:
+def _chosen_stages(choice: Choice, used: Sequence[str]) -> list[Stage]:
+    """Return the stages of a run in order; `used` are the cohort's encoders, where the choice names none."""
     known = {stage.spec.asset[0] for stage in REGISTRY.values() if stage.group == "encoders"}
     unknown = sorted(set(choice.encoders) - known)
     if unknown:
         raise ValueError(f"--encoder {unknown[0]}: the encoders are {', '.join(sorted(known))}")
     stages = list(REGISTRY.values())
-    if choice.encoders:
-        stages = [s for s in stages if s.spec.asset[0] not in known or s.spec.asset[0] in choice.encoders]
+    encoders = choice.encoders or tuple(used)
+    stages = [s for s in stages if s.spec.asset[0] not in known or s.spec.asset[0] in encoders]
     if choice.select is not None:
         try:
             keys = dg.AssetSelection.from_string(choice.select).resolve(defs.resolve_asset_graph())

@@ -83,6 +83,9 @@ class EncoderSettings(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the device multiplies it natively, else float32"
     )
+    processes: int = Field(
+        0, ge=0, description="processes that train together, by torch's launcher; 0: one a GPU, one without a GPU"
+    )
     checkpoint_seconds: float = Field(120.0, gt=0, description="seconds between training checkpoints")
     embed_batch_size: int = Field(256, ge=1, description="slices a forward pass when embedding")
     seed: int = Field(0, ge=0, description="weights, masks and data order")
@@ -156,6 +159,16 @@ class AssociationSettings(Section):
         return -math.log10(self.threshold)
 
 
+class EvidenceSettings(Section):
+    """What embeddings are tried on (paper, Tables 3 and 4)."""
+
+    scans: int = Field(1000, ge=20, description="scans of an organ, at random, that encoders and controls are tried on")
+    pixel_components: int = Field(20, ge=1, description="principal components of the pixels, the linear control")
+    collapsed_rank: float = Field(3.0, ge=1, description="an effective rank below it is told as a collapse")
+    folds: int = Field(10, ge=2, description="folds of the ridge regression")
+    seed: int = Field(0, ge=0, description="scans, folds, and weights of the untrained control")
+
+
 class LabelSettings(Section):
     """Which ICD-10 codes become phenotypes (design, part 3)."""
 
@@ -169,20 +182,24 @@ class Settings(Section):
 
     labels: LabelSettings = LabelSettings()
     organs: dict[str, OrganSettings] = Field(default_factory=dict, description="the organs that the cohort names")
+    encoders: tuple[EncoderName, ...] = Field(
+        ("mae",), description="encoders of a run: those with a section [encoders.X]; mae where there is none"
+    )
     mae: EncoderSettings = EncoderSettings()
     video_mae: VideoMaeSettings = VideoMaeSettings()
     imagenet: ImagenetSettings = ImagenetSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     clustering: ClusteringSettings = ClusteringSettings()
     association: AssociationSettings = AssociationSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
 
     @classmethod
     def from_toml(cls, document: dict[str, Any]) -> Settings:
         """Build the settings from a parsed `cohort.toml`; raises ValueError that names every wrong key.
 
         `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.mae]`, `[encoders.video_mae]`,
-        `[encoders.imagenet]`, `[classifier]`, `[clustering]` and `[association]` override the sections of the same
-        names.
+        `[encoders.imagenet]`, `[classifier]`, `[clustering]`, `[association]` and `[evidence]` override the sections
+        of the same names.
         """
         organs = {
             name: {**(ORGANS[name].model_dump() if name in ORGANS else {}), **overrides}
@@ -194,10 +211,13 @@ class Settings(Section):
         if unknown:
             raise ValueError(f"cohort.toml: [encoders.{unknown[0]}] is not an encoder; known: {', '.join(known)}")
         sections = {
-            name: document[name] for name in ("labels", "classifier", "clustering", "association") if name in document
+            name: document[name]
+            for name in ("labels", "classifier", "clustering", "association", "evidence")
+            if name in document
         }
         try:
-            return cls.model_validate({"organs": organs, **encoders, **sections})
+            used = {"encoders": tuple(name for name in known if name in encoders)} if encoders else {}
+            return cls.model_validate({"organs": organs, **used, **encoders, **sections})
         except ValidationError as error:
             lines = [
                 f"[{'.'.join(str(p) for p in e['loc'])}]: {e['msg']} (found {e['input']!r})" for e in error.errors()

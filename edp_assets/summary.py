@@ -1,4 +1,4 @@
-"""The closing tables: gene hits by disease and organ against the baselines, as in the paper's Tables 1 and 2."""
+"""The closing tables: gene hits against the baselines (the paper's Tables 1 and 2), what embeddings hold (3 and 4)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from edp_assets.storage import warehouse
 
 _HITS = """
 WITH cells AS (
-    SELECT organ, icd10,
+    SELECT encoder, organ, icd10,
            max(cases) FILTER (method = 'classifier') AS cases,
            max(roc_auc_out_of_fold) AS auc,
            count(*) FILTER (selected) AS selected
-    FROM phenotype_selection GROUP BY organ, icd10
+    FROM phenotype_selection GROUP BY encoder, organ, icd10
 ), genes AS (
-    SELECT DISTINCT organ, icd10, method, gene FROM gene_hits WHERE gene IS NOT NULL
+    SELECT DISTINCT encoder, organ, icd10, method, gene FROM gene_hits WHERE gene IS NOT NULL
 ), whole AS (
     SELECT icd10, gene FROM genes WHERE method = 'icd10_whole_cohort'
 )
-SELECT c.organ, c.icd10, c.cases, c.auc, c.selected,
+SELECT c.encoder, c.organ, c.icd10, c.cases, c.auc, c.selected,
     (SELECT count(*) FROM whole w WHERE w.icd10 = c.icd10) AS whole_cohort,
     (SELECT count(*) FROM genes g WHERE g.method = 'icd10_imaging_cohort' AND g.icd10 = c.icd10) AS imaging_cohort,
     count(DISTINCT g.gene) FILTER (g.method = 'classifier') AS classifier,
@@ -28,18 +28,28 @@ SELECT c.organ, c.icd10, c.cases, c.auc, c.selected,
     count(DISTINCT g.gene) FILTER (g.method = 'classifier' AND w.gene IS NOT NULL) AS classifier_and_whole,
     count(DISTINCT g.gene) FILTER (g.method = 'clustering' AND w.gene IS NOT NULL) AS clustering_and_whole
 FROM cells c
-LEFT JOIN genes g ON g.organ = c.organ AND g.icd10 = c.icd10
+LEFT JOIN genes g ON g.encoder = c.encoder AND g.organ = c.organ AND g.icd10 = c.icd10
 LEFT JOIN whole w ON w.icd10 = c.icd10 AND w.gene = g.gene
-GROUP BY ALL ORDER BY c.organ, c.icd10
+GROUP BY ALL ORDER BY c.encoder, c.organ, c.icd10
 """
 
 _ORGANS = """
-SELECT o.organ, count(*) AS scans,
-    (SELECT count(DISTINCT gene) FROM gene_hits g
-     WHERE g.organ = o.organ AND g.method IN ('classifier', 'clustering')) AS edp,
-    (SELECT count(DISTINCT gene) FROM gene_hits g
-     WHERE g.organ = o.organ AND g.method = 'organ_volume') AS organ_volume
-FROM organ_volumes o GROUP BY o.organ ORDER BY o.organ
+SELECT o.organ, count(*) AS scans, g.source, g.genes
+FROM organ_volumes o LEFT JOIN (
+    SELECT organ, coalesce(encoder, method) AS source, count(DISTINCT gene) AS genes
+    FROM gene_hits WHERE organ IS NOT NULL GROUP BY ALL
+) g ON g.organ = o.organ
+GROUP BY o.organ, g.source, g.genes ORDER BY o.organ
+"""
+
+_QUALITY = """
+SELECT organ, coalesce(encoder, '') AS encoder, features, any_value(dimensions) AS dimensions,
+    any_value(effective_rank) AS effective_rank,
+    any_value(pearson_r) FILTER (target = 'volume_ml') AS volume_r,
+    any_value(mean_absolute_error_percent) FILTER (target = 'volume_ml') AS volume_error_percent,
+    any_value(pearson_r) FILTER (target = 'age') AS age_r,
+    any_value(mean_absolute_error) FILTER (target = 'age') AS age_error_years
+FROM encoder_quality GROUP BY ALL ORDER BY organ, encoder DESC, features
 """
 
 _EXCLUDED = "SELECT stage, organ, reason, count(*) AS left_out FROM excluded GROUP BY ALL ORDER BY ALL"
@@ -51,8 +61,17 @@ def hits_by_disease(path: Path) -> pl.DataFrame:
 
 
 def hits_by_organ(path: Path) -> pl.DataFrame:
-    """Genes hit for each organ by all its EDPs together and by its volume (paper, Table 2)."""
-    return warehouse.query(path, _ORGANS)
+    """Genes hit for each organ by the EDPs of each encoder, and by its volume (paper, Table 2)."""
+    found = warehouse.query(path, _ORGANS)
+    run = warehouse.query(path, "SELECT DISTINCT encoder FROM phenotype_selection ORDER BY ALL")["encoder"]
+    return found.group_by("organ", "scans", maintain_order=True).agg(
+        pl.col("genes").filter(source=source).sum().alias(source) for source in (*run, "organ_volume")
+    )
+
+
+def encoder_quality(path: Path) -> pl.DataFrame:
+    """What embeddings and controls predict of volume and age, out of sample (paper, Tables 3 and 4)."""
+    return warehouse.query(path, _QUALITY)
 
 
 def left_out(path: Path) -> pl.DataFrame:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from edp_assets.assets import cohort, encoders, imaging, phenotypes
-from edp_assets.assets.encoders import ENCODER, matrix
+from edp_assets.assets import cohort, imaging
+from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
 from edp_assets.assets.people import Sample, genotyped_sample
+from edp_assets.assets.phenotypes import PHENOTYPES, PhenotypeStages
 from edp_assets.assets.stage import Stage, StageRun, stage
 from edp_assets.storage.lake import Partition, Partitions, Stored
 from edp_assets.storage.schemas import empty
@@ -20,19 +22,6 @@ log = logging.getLogger(__name__)
 VARIANTS_A_FRAME = 8192
 
 
-@stage(
-    f"{ENCODER}/association_basis",
-    group="association",
-    dimensions=("organ",),
-    table="association_basis",
-    inputs={
-        "adjusted_embeddings": encoders.adjusted_embeddings,
-        "organ_volumes": imaging.organ_volumes,
-        "participants": cohort.participants,
-    },
-    settings=("association",),
-    files=("genotypes",),
-)
 def association_basis(
     run: StageRun, adjusted_embeddings: pl.DataFrame, organ_volumes: pl.DataFrame, participants: pl.DataFrame
 ) -> Stored:
@@ -40,7 +29,7 @@ def association_basis(
     from edp_assets.science.genetics.projection import whitened_basis
 
     people = adjusted_embeddings.join(organ_volumes.select("eid", "volume_ml"), on="eid", maintain_order="left")
-    sample = genotyped_sample(run, people, participants, f"{ENCODER}/association_basis", run["organ"])
+    sample = genotyped_sample(run, people, participants, f"{run.encoder}/association_basis", run["organ"])
     z = matrix(sample.people)
     unit = z / np.linalg.norm(z, axis=1, keepdims=True)
     volume = sample.people["volume_ml"].to_numpy()[:, None]
@@ -57,16 +46,6 @@ def association_basis(
     return Stored(frame, sample.excluded, {**counts, **sample.notes})
 
 
-@stage(
-    f"{ENCODER}/embedding_associations",
-    group="association",
-    dimensions=("organ", "chromosome"),
-    table="embedding_associations",
-    inputs={"association_basis": association_basis},
-    settings=("association",),
-    files=("genotypes",),
-    kinds={"pgenlib", "parquet"},
-)
 def embedding_associations(run: StageRun, association_basis: pl.DataFrame) -> Stored:
     """One pass over a chromosome's genotypes: each variant times each column of the organ's basis, in float32."""
     from edp_assets.science.genetics.projection import project_block
@@ -88,17 +67,6 @@ def embedding_associations(run: StageRun, association_basis: pl.DataFrame) -> St
     return stored
 
 
-@stage(
-    f"{ENCODER}/gwas_summary_stats",
-    group="association",
-    dimensions=("organ", "icd10"),
-    table="gwas_summary_stats",
-    inputs={
-        "edp_scores": phenotypes.edp_scores,
-        "association_basis": association_basis,
-        "embedding_associations": embedding_associations,
-    },
-)
 def gwas_summary_stats(
     run: StageRun, edp_scores: pl.DataFrame, association_basis: pl.DataFrame, embedding_associations: Partitions
 ) -> Stored:
@@ -194,4 +162,41 @@ def _significant(statistics: Partition, threshold: float) -> list[pl.DataFrame]:
     return hits.partition_by("method", "cluster", maintain_order=True) if hits.height else []
 
 
-hit_stages(gwas_summary_stats, "association")
+def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeStages) -> None:
+    """Define the association stages of one encoder, from the projection basis to gene hits."""
+    genotypes: dict[str, Any] = {"group": "association", "settings": ("association",), "files": ("genotypes",)}
+    basis = stage(
+        f"{name}/association_basis",
+        **genotypes,
+        dimensions=("organ",),
+        table="association_basis",
+        inputs={
+            "adjusted_embeddings": above.adjusted_embeddings,
+            "organ_volumes": imaging.organ_volumes,
+            "participants": cohort.participants,
+        },
+    )(association_basis)
+    products = stage(
+        f"{name}/embedding_associations",
+        **genotypes,
+        dimensions=("organ", "chromosome"),
+        table="embedding_associations",
+        inputs={"association_basis": basis},
+        kinds={"pgenlib", "parquet"},
+    )(embedding_associations)
+    statistics = stage(
+        f"{name}/gwas_summary_stats",
+        group="association",
+        dimensions=("organ", "icd10"),
+        table="gwas_summary_stats",
+        inputs={
+            "edp_scores": phenotypes.edp_scores,
+            "association_basis": basis,
+            "embedding_associations": products,
+        },
+    )(gwas_summary_stats)
+    hit_stages(statistics, "association")
+
+
+for _name, _above in ENCODERS.items():
+    association_stages(_name, _above, PHENOTYPES[_name])

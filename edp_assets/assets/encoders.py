@@ -1,129 +1,147 @@
-"""From crops to embeddings: train an organ's masked autoencoder, embed every scan, adjust, cluster."""
+"""From crops to embeddings, for each encoder alike: its weights, every scan embedded, adjusted, clustered."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, get_args
 
 import dagster as dg
 import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort, imaging
-from edp_assets.assets.stage import StageRun, stage
+from edp_assets.assets.stage import Stage, StageRun, stage
+from edp_assets.settings import EncoderName
 from edp_assets.storage.checkpoints import StoredEncoder
 from edp_assets.storage.lake import Exclusion, Partition, Stored
 from edp_assets.storage.schemas import empty
 
 log = logging.getLogger(__name__)
 
-ENCODER = "mae"
 CROPS_A_BATCH = 64
 EMBEDDINGS_A_FRAME = 2048
+SHOWN = 8
 
 
-@stage(
-    "mae/encoder",
-    group="encoders",
-    dimensions=("organ",),
-    table="encoder",
-    inputs={"masked_crops": imaging.masked_crops},
-    streamed=("masked_crops",),
-    settings=("organ.patch", "organ.resolution", "organ.channels", "mae"),
-    kinds={"torch"},
-    checkpoint=True,
-)
-def encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
-    """The organ's masked autoencoder, trained on all axial slices of all crops; training resumes after a kill."""
-    from edp_assets.figures.imaging import training_loss
+@dataclass(frozen=True)
+class EncoderStages:
+    """The stages of one encoder, as those downstream name them."""
+
+    encoder: Stage
+    embeddings: Stage
+    adjusted_embeddings: Stage
+    clusters: Stage
+
+
+def trained_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
+    """The organ's self-supervised encoder, trained on all slices of all crops; training resumes after a kill."""
+    from edp_assets.figures.imaging import reconstructions, training_loss
     from edp_assets.figures.render import to_markdown
-    from edp_assets.science.encoders.mae import MaeConfig
-    from edp_assets.science.encoders.training import train_mae
+    from edp_assets.science.encoders import launch
+    from edp_assets.science.encoders.packs import ensure_pack
+    from edp_assets.science.encoders.quality import show_reconstructions
+    from edp_assets.science.encoders.train import PACK, Recipe
 
     settings, organ = run.workspace.settings, run["organ"]
-    shape = settings.organs[organ]
-    checkpoint = run.workspace.checkpoints.training_path(run.spec.asset, run.cell)
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    file = checkpoint.with_name("slices.npy")
-    try:
-        slices = _write_slices(masked_crops, len(shape.channels), shape.resolution, file)
-        config = MaeConfig.from_settings(shape, settings.mae)
-        trained = train_mae(config, settings.mae, slices, checkpoint, lambda line: log.info("%s: %s", organ, line))
-    finally:
-        file.unlink(missing_ok=True)
-    figure = training_loss(trained.losses, f"{organ}: training loss")
+    recipe = Recipe(settings.organs[organ], getattr(settings, run.encoder), run.encoder)
+    config, pixel_mm = recipe.config(), _pixel_mm(masked_crops)
+    resolution = config.item_shape[-1]
+    folder = run.workspace.checkpoints.folder(run.spec.asset, run.cell)
+    pack = ensure_pack(
+        folder / PACK,
+        lambda: (voxels for _, voxels in fitted_crops(masked_crops, resolution, pixel_mm)),
+        resolution,
+        f"{masked_crops.version} {pixel_mm}",
+    )
+    recipe.write(folder)
+    items = pack.items(config.item_shape)
+    trained = launch.train_here_or_launch(folder, recipe, items, lambda line: log.info("%s: %s", organ, line))
+    # A run that is killed keeps its pack; one that fails or ends does not leave 100 GB behind.
+    pack.path.unlink()
+    shown = show_reconstructions(trained.model(), items, SHOWN, recipe.encoder.seed)
     return StoredEncoder(
-        trained,
+        replace(trained, pixel_mm=pixel_mm),
         {
-            "slices": len(slices),
+            "items": len(items),
+            "pixel_mm": pixel_mm,
             "final_loss": float(trained.losses[-1]),
-            "images_per_second": round(trained.images_per_second, 1),
+            "items_per_second": round(trained.images_per_second, 1),
             "resumed_from_step": trained.resumed_from_step,
-            "loss": dg.MetadataValue.md(to_markdown(figure)),
+            "loss": dg.MetadataValue.md(to_markdown(training_loss(trained.losses, f"{organ}: training loss"))),
+            "reconstructions": dg.MetadataValue.md(to_markdown(reconstructions(*shown, f"{organ}: hidden patches"))),
         },
     )
 
 
-def _write_slices(crops: Partition, channels: int, resolution: int, file: Path) -> np.ndarray:
-    """Lay all slices out as one memory-mapped array, so that training reads any of them and memory stays flat."""
-    from edp_assets.science.imaging.slices import axial_slices
-
-    n_slices = int(crops.columns("shape")["shape"].list.get(1).sum())
-    if n_slices == 0:
-        raise ValueError(f"{crops.cell}: no usable scan to train an encoder on; see the table `excluded` for why")
-    slices = np.lib.format.open_memmap(
-        file, mode="w+", dtype=np.uint8, shape=(n_slices, channels, resolution, resolution)
-    )
-    start = 0
-    for _, voxels in _crops(crops):
-        cut = axial_slices(voxels, resolution)
-        slices[start : start + len(cut)] = cut
-        start += len(cut)
-    return slices
-
-
-def _crops(crops: Partition) -> Iterator[tuple[str, np.ndarray]]:
-    for frame in crops.batches(CROPS_A_BATCH):
-        for eid, shape, voxels in frame.select("eid", "shape", "voxels").iter_rows():
-            yield eid, np.frombuffer(voxels, np.uint8).reshape(shape)
-
-
-@stage(
-    "mae/embeddings",
-    group="encoders",
-    dimensions=("organ",),
-    table="embeddings",
-    inputs={"encoder": encoder, "masked_crops": imaging.masked_crops},
-    streamed=("masked_crops",),
-    kinds={"torch", "parquet"},
-)
-def embeddings(run: StageRun, encoder: Path, masked_crops: Partition) -> Stored:
-    """One vector a scan: the [cls] token after the penultimate block, mean over the scan's slices."""
-    from edp_assets.science.encoders.checkpoints import load_encoder
-    from edp_assets.science.encoders.embedding import embed_scans
-    from edp_assets.science.imaging.slices import axial_slices
+def imagenet_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
+    """The baseline: a vision transformer trained on ImageNet's categories, its channels adapted to the organ's."""
+    from edp_assets.science.encoders.checkpoints import TrainedEncoder
+    from edp_assets.science.encoders.imagenet import ImagenetConfig, load_imagenet
 
     settings = run.workspace.settings
-    resolution, organ = settings.organs[run["organ"]].resolution, run["organ"]
-    model = load_encoder(encoder)
-    stored = Stored(())
+    config = ImagenetConfig.from_settings(settings.organs[run["organ"]], settings.imagenet)
+    model = load_imagenet(config, run.workspace.cohort.imagenet_weights)
+    pixel_mm = _pixel_mm(masked_crops)
+    trained = TrainedEncoder(config, dict(model.state_dict()), [], pixel_mm=pixel_mm)
+    return StoredEncoder(trained, {"model": config.model, "pixel_mm": pixel_mm})
+
+
+def _pixel_mm(crops: Partition) -> float:
+    from edp_assets.science.imaging.slices import common_pixel
+
+    spacing = np.array(crops.columns("spacing_mm")["spacing_mm"].to_list())
+    if not len(spacing):
+        raise ValueError(f"{crops.cell}: no usable scan to train an encoder on; see the table `excluded` for why")
+    return common_pixel(spacing)
+
+
+def fitted_crops(
+    crops: Partition, resolution: int, pixel_mm: float | None, *, skip: int = 0
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield eid and voxels (n_channels, n_slices, n_rows, n_columns) of each crop at an encoder's pixel size."""
+    from edp_assets.science.imaging.slices import fit, pixel_scale
+
+    for frame in crops.batches(CROPS_A_BATCH, skip=skip):
+        for eid, shape, voxels, spacing in frame.select("eid", "shape", "voxels", "spacing_mm").iter_rows():
+            scale = (1.0, 1.0) if pixel_mm is None else pixel_scale(spacing, pixel_mm)
+            yield eid, fit(np.frombuffer(voxels, np.uint8).reshape(shape), resolution, scale)
+
+
+def embeddings(run: StageRun, encoder: Path, masked_crops: Partition) -> Stored:
+    """One vector a scan: [cls] after the penultimate block, mean over slices or subvolumes; resumes after a kill."""
+    from edp_assets.science.encoders.checkpoints import load_encoder, read_pixel_mm
+    from edp_assets.science.encoders.embedding import embed_resumably
+    from edp_assets.science.encoders.team import best_device
+    from edp_assets.science.imaging.slices import cut
+
+    organ = run["organ"]
+    model = load_encoder(encoder).to(best_device())
+    item_shape, pixel_mm = model.config.item_shape, read_pixel_mm(encoder)
+    names = masked_crops.columns("eid")["eid"].to_list()
+    journal = run.workspace.checkpoints.folder(run.spec.asset, run.cell) / "embeddings.journal"
+    encoder_stage = run.spec.inputs["encoder"]
+    made_by = run.workspace.provenance(encoder_stage, run.cell)
+    version = f"{made_by.version if made_by else ''} {masked_crops.version}"
+    batch_size = getattr(run.workspace.settings, run.encoder).embed_batch_size
+    stored = Stored((), metadata={"scans": len(names)})
+
+    def scans_from(first: int) -> Iterator[tuple[str, np.ndarray]]:
+        for eid, voxels in fitted_crops(masked_crops, item_shape[-1], pixel_mm, skip=first):
+            yield eid, cut(voxels, item_shape)
 
     def frames() -> Iterator[pl.DataFrame]:
-        scans = ((eid, axial_slices(voxels, resolution)) for eid, voxels in _crops(masked_crops))
-        eids: list[str] = []
-        rows: list[np.ndarray] = []
-        total = 0
-        for eid, z in embed_scans(model, scans, settings.mae.embed_batch_size):
-            eids.append(eid)
-            rows.append(z)
-            total += 1
-            if len(eids) == EMBEDDINGS_A_FRAME:
-                yield vectors(eids, np.stack(rows), ENCODER, organ)
-                log.info("%s: %d scans embedded", organ, total)
-                eids, rows = [], []
-        yield vectors(eids, np.stack(rows), ENCODER, organ) if eids else empty("embeddings")
-        stored.metadata.update(scans=total)
+        yield empty("embeddings")
+        rows: list[tuple[str, np.ndarray]] = []
+        for done, row in enumerate(embed_resumably(model, names, scans_from, batch_size, journal, version), 1):
+            rows.append(row)
+            if len(rows) == EMBEDDINGS_A_FRAME or done == len(names):
+                yield vectors([eid for eid, _ in rows], np.stack([z for _, z in rows]), run.encoder, organ)
+                log.info("%s: %d of %d scans embedded", organ, done, len(names))
+                rows = []
+        journal.unlink(missing_ok=True)
 
     stored.frames = frames()
     return stored
@@ -140,14 +158,6 @@ def matrix(frame: pl.DataFrame, column: str = "z") -> np.ndarray:
     return flat.reshape(frame.height, -1) if frame.height else np.empty((0, 0))
 
 
-@stage(
-    "mae/adjusted_embeddings",
-    group="encoders",
-    dimensions=("organ",),
-    table="adjusted_embeddings",
-    inputs={"embeddings": embeddings, "participants": cohort.participants},
-    settings=("organ.adjust_for",),
-)
 def adjusted_embeddings(run: StageRun, embeddings: pl.DataFrame, participants: pl.DataFrame) -> Stored:
     """Embeddings less what the organ's `adjust_for` factors explain (paper, section 4.3); all phenotypes read these."""
     from edp_assets.science.phenotypes.adjustment import adjust_embeddings, embedding_factors
@@ -160,7 +170,7 @@ def adjusted_embeddings(run: StageRun, embeddings: pl.DataFrame, participants: p
     factors = {name: complete[name].to_numpy() for name in measured}
     z = matrix(complete)
     adjusted = adjust_embeddings(z, factors | embedding_factors(z, [n for n in names if n not in measured]))
-    frame = vectors(complete["eid"].to_list(), adjusted.z, ENCODER, run["organ"])
+    frame = vectors(complete["eid"].to_list(), adjusted.z, run.encoder, run["organ"])
     return Stored(
         frame.with_columns(adjustment=pl.lit(",".join(names) or "none")),
         [Exclusion(eid, run["organ"], "adjusted_embeddings", "missing adjustment factor") for eid in lacking],
@@ -168,15 +178,6 @@ def adjusted_embeddings(run: StageRun, embeddings: pl.DataFrame, participants: p
     )
 
 
-@stage(
-    "mae/clusters",
-    group="encoders",
-    dimensions=("organ",),
-    table="clusters",
-    inputs={"adjusted_embeddings": adjusted_embeddings},
-    settings=("clustering",),
-    kinds={"scanpy", "parquet"},
-)
 def clusters(run: StageRun, adjusted_embeddings: pl.DataFrame) -> Stored:
     """Communities of people whose organs look alike: Leiden on the cosine neighbour graph (paper, section 4)."""
     from edp_assets.figures.phenotypes import umap_clusters
@@ -196,3 +197,59 @@ def clusters(run: StageRun, adjusted_embeddings: pl.DataFrame) -> Stored:
     figure = umap_clusters(found.umap, found.labels, f"{run['organ']}: clusters")
     counts = {"clusters": int(found.labels.max()) + 1, "umap": dg.MetadataValue.md(to_markdown(figure))}
     return Stored(frame, metadata=counts)
+
+
+TRAINED: dict[str, tuple[str, ...]] = {
+    "mae": ("organ.patch", "organ.resolution", "organ.channels", "mae"),
+    "video_mae": ("organ.patch_video", "organ.resolution_video", "organ.channels", "video_mae"),
+}
+"""The encoders that are trained here, and the settings that they depend on."""
+
+
+def encoder_stages(name: str) -> EncoderStages:
+    """Define the stages of one encoder, from crops to clusters."""
+    options: dict[str, Any] = {"group": "encoders", "dimensions": ("organ",)}
+    weights: dict[str, Any] = {
+        "table": "encoder",
+        "inputs": {"masked_crops": imaging.masked_crops},
+        "streamed": ("masked_crops",),
+        "kinds": {"torch"},
+        "checkpoint": True,
+        "code_version": "2",
+    }
+    if name in TRAINED:
+        encoder = stage(f"{name}/encoder", **options, **weights, settings=TRAINED[name])(trained_encoder)
+    else:
+        used = ("organ.resolution", "organ.channels", name)
+        encoder = stage(f"{name}/encoder", **options, **weights, settings=used, files=(f"{name}_weights",))(
+            imagenet_encoder
+        )
+    embedded = stage(
+        f"{name}/embeddings",
+        **options,
+        table="embeddings",
+        inputs={"encoder": encoder, "masked_crops": imaging.masked_crops},
+        streamed=("masked_crops",),
+        code_version="2",
+        kinds={"torch", "parquet"},
+    )(embeddings)
+    adjusted = stage(
+        f"{name}/adjusted_embeddings",
+        **options,
+        table="adjusted_embeddings",
+        inputs={"embeddings": embedded, "participants": cohort.participants},
+        settings=("organ.adjust_for",),
+    )(adjusted_embeddings)
+    clustered = stage(
+        f"{name}/clusters",
+        **options,
+        table="clusters",
+        inputs={"adjusted_embeddings": adjusted},
+        settings=("clustering",),
+        kinds={"scanpy", "parquet"},
+    )(clusters)
+    return EncoderStages(encoder, embedded, adjusted, clustered)
+
+
+ENCODERS = {name: encoder_stages(name) for name in get_args(EncoderName)}
+"""The stages of every encoder."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from edp_assets.assets import cohort, encoders
-from edp_assets.assets.encoders import ENCODER, matrix
-from edp_assets.assets.stage import StageRun, stage
+from edp_assets.assets import cohort
+from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
+from edp_assets.assets.stage import Stage, StageRun, stage
 from edp_assets.settings import ClassifierSettings
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
@@ -17,26 +18,22 @@ from edp_assets.storage.schemas import empty
 CELL = ("organ", "icd10")
 
 
-@stage(
-    "mae/phenotype_models",
-    group="phenotypes",
-    dimensions=CELL,
-    table="phenotype_models",
-    inputs={
-        "adjusted_embeddings": encoders.adjusted_embeddings,
-        "clusters": encoders.clusters,
-        "icd10_cases": cohort.icd10_cases,
-    },
-    settings=("classifier", "clustering"),
-    kinds={"scikitlearn", "parquet"},
-)
+@dataclass(frozen=True)
+class PhenotypeStages:
+    """The stages of one encoder's phenotypes."""
+
+    phenotype_models: Stage
+    phenotype_selection: Stage
+    edp_scores: Stage
+
+
 def phenotype_models(
     run: StageRun, adjusted_embeddings: pl.DataFrame, clusters: pl.DataFrame, icd10_cases: pl.DataFrame
 ) -> Stored:
     """Every candidate phenotype of the cell with its weights and evidence: the classifier's, and one a cluster."""
     z = matrix(adjusted_embeddings)
     cases = adjusted_embeddings["eid"].is_in(icd10_cases["eid"].implode()).to_numpy()
-    label = {"encoder": ENCODER, "organ": run["organ"], "icd10": run["icd10"]}
+    label = {"encoder": run.encoder, "organ": run["organ"], "icd10": run["icd10"]}
     rows = [_classifier_row(z, cases, run.workspace.settings.classifier), *_cluster_rows(z, cases, clusters)]
     frame = pl.DataFrame([{**label, **row} for row in rows], schema=empty("phenotype_models").schema)
     return Stored(frame, metadata={"cases": int(cases.sum()), "candidates": len(rows)})
@@ -88,14 +85,6 @@ def _cluster_rows(z: np.ndarray, cases: np.ndarray, clusters: pl.DataFrame) -> l
     return rows
 
 
-@stage(
-    "mae/phenotype_selection",
-    group="phenotypes",
-    dimensions=CELL,
-    table="phenotype_selection",
-    inputs={"phenotype_models": phenotype_models},
-    settings=("classifier", "clustering"),
-)
 def phenotype_selection(run: StageRun, phenotype_models: pl.DataFrame) -> Stored:
     """Which candidates go on to a GWAS, and why the others do not."""
     from edp_assets.science.phenotypes.selection import select_classifier, select_cluster
@@ -123,17 +112,6 @@ def phenotype_selection(run: StageRun, phenotype_models: pl.DataFrame) -> Stored
     return Stored(frame.select(empty("phenotype_selection").columns), metadata=counts)
 
 
-@stage(
-    "mae/edp_scores",
-    group="phenotypes",
-    dimensions=CELL,
-    table="edp_scores",
-    inputs={
-        "phenotype_models": phenotype_models,
-        "phenotype_selection": phenotype_selection,
-        "adjusted_embeddings": encoders.adjusted_embeddings,
-    },
-)
 def edp_scores(
     run: StageRun,
     phenotype_models: pl.DataFrame,
@@ -159,3 +137,35 @@ def edp_scores(
 
 def _literals(values: dict[str, Any]) -> dict[str, pl.Expr]:
     return {name: pl.lit(value) for name, value in values.items()}
+
+
+def phenotype_stages(name: str, above: EncoderStages) -> PhenotypeStages:
+    """Define the phenotype stages of one encoder."""
+    options: dict[str, Any] = {"group": "phenotypes", "dimensions": CELL}
+    adjusted = {"adjusted_embeddings": above.adjusted_embeddings}
+    models = stage(
+        f"{name}/phenotype_models",
+        **options,
+        table="phenotype_models",
+        inputs={**adjusted, "clusters": above.clusters, "icd10_cases": cohort.icd10_cases},
+        settings=("classifier", "clustering"),
+        kinds={"scikitlearn", "parquet"},
+    )(phenotype_models)
+    selection = stage(
+        f"{name}/phenotype_selection",
+        **options,
+        table="phenotype_selection",
+        inputs={"phenotype_models": models},
+        settings=("classifier", "clustering"),
+    )(phenotype_selection)
+    scores = stage(
+        f"{name}/edp_scores",
+        **options,
+        table="edp_scores",
+        inputs={"phenotype_models": models, "phenotype_selection": selection, **adjusted},
+    )(edp_scores)
+    return PhenotypeStages(models, selection, scores)
+
+
+PHENOTYPES = {name: phenotype_stages(name, above) for name, above in ENCODERS.items()}
+"""The phenotype stages of every encoder."""

@@ -19,7 +19,7 @@ from edp_assets.storage.lake import Cell, Partitions, Stored
 from edp_assets.storage.schemas import SCHEMAS
 from edp_assets.storage.workspace import StageSpec, Workspace
 
-GROUPS = ("cohort", "imaging", "encoders", "phenotypes", "association", "baselines")
+GROUPS = ("cohort", "imaging", "encoders", "evidence", "phenotypes", "association", "baselines")
 """Asset groups in the order of the flow."""
 
 
@@ -33,6 +33,11 @@ class StageRun:
 
     def __getitem__(self, dimension: str) -> str:
         return dict(self.cell)[dimension]
+
+    @property
+    def encoder(self) -> str:
+        """Which encoder's asset this is: assets of one stage are told apart by the first part of their key."""
+        return self.spec.asset[0]
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from edp_assets.cohort.problems import CohortError, Problem
-from edp_assets.settings import EncoderSettings, OrganSettings, Settings
+from edp_assets.settings import EncoderName, OrganSettings, Settings
 
 FILE = "cohort.toml"
 GENOME_BUILDS = ("GRCh37", "GRCh38", "NCBI36")
@@ -67,6 +67,12 @@ class Cohort:
     variant_to_gene: Path | None
     genotypes: str
     settings: Settings
+
+    @property
+    def imagenet_weights(self) -> Path | None:
+        """The baseline's weights, where the settings name a file: relative to the folder."""
+        weights = self.settings.imagenet.weights
+        return None if weights is None else self.folder / weights
 
     def genotype_paths(self) -> dict[str, Path]:
         """Return the genotype files by chromosome, in natural order: 1 to 22, X, Y, MT.
@@ -163,9 +169,11 @@ def _parse_toml(folder: Path) -> tuple[dict[str, Any] | None, list[Problem]]:
 def _settings(document: dict[str, Any], problems: list[Problem]) -> Settings:
     """Build the settings section by section, so that each wrong one is told; wrong sections keep their defaults."""
     fields = Settings.model_fields
-    encoders = {name for name, field in fields.items() if field.annotation is EncoderSettings}
+    encoders: dict[str, Any] = {name: fields[name].annotation for name in get_args(EncoderName)}
     sections: dict[str, Any] = {
-        name: field.annotation for name, field in fields.items() if name not in encoders and name != "organs"
+        name: field.annotation
+        for name, field in fields.items()
+        if name not in encoders and name not in ("organs", "encoders")
     }
     _unknown_keys(
         document, ("cohort", "genotypes", "organs", "encoders", *sections), "cohort.toml, at its top", problems
@@ -188,9 +196,7 @@ def _settings(document: dict[str, Any], problems: list[Problem]) -> Settings:
                 wanted = f"an encoder with settings: {', '.join(sorted(names))}"
                 problems.append(_problem(title, wanted, repr(name) + did_you_mean(name, names), remedy))
                 continue
-            piece = _section(
-                document[group], name, title, OrganSettings if names is None else EncoderSettings, problems
-            )
+            piece = _section(document[group], name, title, OrganSettings if names is None else names[name], problems)
             if _valid({group: {name: piece}}, title, problems):
                 good.setdefault(group, {})[name] = piece
     if not document.get("organs"):

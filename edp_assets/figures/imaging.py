@@ -90,6 +90,22 @@ def reconstructions(original: NDArray, masked: NDArray, reconstruction: NDArray,
     return fig
 
 
+def neighbours(images: NDArray[np.uint8], title: str = "") -> Figure:
+    """Draw scans with those nearest to them, a row a scan.
+
+    Args:
+        images: (n_queries, 1 + n_neighbours, n_y, n_x), 8 bits; the query first, then the nearest first.
+        title: above the figure.
+    """
+    rows, columns, height, width = images.shape
+    fig, axes = _image_grid(rows, columns, height / width, title)
+    for column in range(columns):
+        axes[0, column].set_title("scan" if column == 0 else f"nearest {column}", fontsize=FONT, color=INK)
+        for row in range(rows):
+            _show(axes[row, column], images[row, column], 0, 255)
+    return fig
+
+
 def _image_grid(rows: int, columns: int, aspect: float, title: str) -> tuple[Figure, NDArray]:
     """Return a figure of image panels whose width suits their number; `aspect` is height over width."""
     edge = 1.5 if columns > 4 else 1.9

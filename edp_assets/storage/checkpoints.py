@@ -40,6 +40,12 @@ class Checkpoints:
         """Return the file that training in progress is resumed from."""
         return self.path(asset, cell).with_name("training.safetensors")
 
+    def folder(self, asset: tuple[str, ...], cell: Cell) -> Path:
+        """Return the partition's folder, made if it is not there: what is half done lies in it."""
+        folder = self.path(asset, cell).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def cells(self, asset: tuple[str, ...]) -> list[Cell]:
         """Return the stored partitions of an asset, sorted."""
         folder = self.root.joinpath(*asset)
@@ -55,7 +61,7 @@ class Checkpoints:
 
         path = self.path(asset, cell)
         path.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(json.dumps([trained.config.to_dict(), trained.pixel_mm], sort_keys=True).encode())
         for name, tensor in sorted(trained.state.items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -188,11 +189,21 @@ class Lake:
         except (pa.ArrowInvalid, OSError) as error:
             raise LakeError(f"{path} is damaged ({error}): delete it and run again to rebuild it") from None
 
-    def batches(self, asset: tuple[str, ...], cell: Cell, rows: int = ROW_GROUP) -> Iterator[pl.DataFrame]:
-        """Yield one partition in frames of at most `rows` rows, with bounded memory."""
+    def batches(
+        self, asset: tuple[str, ...], cell: Cell, rows: int = ROW_GROUP, *, skip: int = 0
+    ) -> Iterator[pl.DataFrame]:
+        """Yield one partition in frames of at most `rows` rows, with bounded memory, from the row `skip` on."""
         with pq.ParquetFile(self.path(asset, cell)) as file:
-            for batch in file.iter_batches(batch_size=rows):
-                yield pl.DataFrame(pa.Table.from_batches([batch]))
+            for group in range(file.num_row_groups):
+                there = file.metadata.row_group(group).num_rows
+                if skip >= there:
+                    skip -= there  # passed over unread
+                    continue
+                for batch in file.iter_batches(batch_size=rows, row_groups=[group]):
+                    frame = pl.DataFrame(pa.Table.from_batches([batch]))
+                    if skip < frame.height:
+                        yield frame.slice(skip)
+                    skip = max(0, skip - frame.height)
 
 
 def _update(digest: Any, batch: pa.Table) -> None:
@@ -211,9 +222,27 @@ class Partition:
     asset: tuple[str, ...]
     cell: Cell
 
-    def batches(self, rows: int) -> Iterator[pl.DataFrame]:
-        """Yield it in frames of at most `rows` rows."""
-        return self.lake.batches(self.asset, self.cell, rows)
+    def batches(self, rows: int, *, skip: int = 0) -> Iterator[pl.DataFrame]:
+        """Yield it in frames of at most `rows` rows, from the row `skip` on."""
+        return self.lake.batches(self.asset, self.cell, rows, skip=skip)
+
+    def sample(self, rows: int, seed: int) -> Iterator[pl.DataFrame]:
+        """Yield whole row groups at random, in their order, until they hold at least `rows` rows, or all there are."""
+        with pq.ParquetFile(self.lake.path(self.asset, self.cell)) as file:
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            chosen, held = [], 0
+            for group in np.random.default_rng(seed).permutation(len(sizes)):
+                if held < rows:
+                    chosen.append(int(group))
+                    held += sizes[group]
+            for group in sorted(chosen):
+                yield pl.DataFrame(file.read_row_group(group))
+
+    @property
+    def version(self) -> str | None:
+        """The hash of its content; None where it is not stored."""
+        provenance = self.lake.provenance(self.asset, self.cell)
+        return None if provenance is None else provenance.version
 
     def columns(self, *names: str) -> pl.DataFrame:
         """Read some of its columns."""

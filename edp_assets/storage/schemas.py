@@ -112,6 +112,19 @@ SCHEMAS: dict[str, Schema] = {
         "eid": _EID,
         "z": Column(Vector, "embedding: [cls] after the penultimate block, mean over the scan's slices"),
     },
+    "encoder_quality": {
+        "encoder": Column(pl.String, "encoder; null for what needs none", nullable=True),
+        "organ": _ORGAN,
+        "features": Column(pl.String, "embedding, untrained encoder, pixel components, organ volume"),
+        "target": Column(pl.String, "volume_ml, age (years)"),
+        "participants": Column(pl.Int64, "scans that it was tried on"),
+        "dimensions": Column(pl.Int64, "number of features"),
+        "effective_rank": Column(pl.Float64, "dimensions in use: exp of the entropy of the singular values"),
+        "collapsed": Column(pl.Boolean, "whether the embeddings hardly tell scans apart"),
+        "pearson_r": Column(pl.Float64, "predicted against true, out of sample (ridge); null: too few", nullable=True),
+        "mean_absolute_error": Column(pl.Float64, "in the target's unit", nullable=True),
+        "mean_absolute_error_percent": Column(pl.Float64, "per cent of the mean target", nullable=True),
+    },
     "adjusted_embeddings": {
         "encoder": _ENCODER,
         "organ": _ORGAN,
@@ -204,6 +217,7 @@ SCHEMAS: dict[str, Schema] = {
 WAREHOUSE_TABLES = (
     "icd10_codes",
     "organ_volumes",
+    "encoder_quality",
     "clusters",
     "phenotype_selection",
     "lead_variants",

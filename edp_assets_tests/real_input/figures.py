@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +18,60 @@ from edp_assets_tests.real_input import cohort
 
 ORGAN = "hippocampus"
 COMPONENTS = (10, 20, 50)
+UNTRAINED = 3
+"""Draws of random weights that the untrained control is the mean of."""
 
 
 def image_quality(home: Path, seeds: int = 5) -> dict[str, float]:
-    """Return Pearson r of predicted and true volume (10-fold ridge, mean over splits) for the embedding and controls.
+    """Return Pearson r of predicted and true volume (10-fold ridge, mean over splits) for embeddings and controls.
 
     The pixels' principal components come in two ways: of each scan's central slices as one volume, and pooled as
     embeddings are, a slice's components averaged over the scan's slices.
     """
-    from edp_assets.science.encoders.checkpoints import load_encoder, untrained
+    from edp_assets.science.encoders.checkpoints import read_encoder_config, untrained
     from edp_assets.science.encoders.embedding import embed_scans
-    from edp_assets.science.encoders.quality import pixel_pca, ridge_prediction
-    from edp_assets.science.imaging.slices import axial_slices
+    from edp_assets.science.encoders.quality import PIXEL_SLICES, central_slices, pixel_pca, ridge_prediction
+    from edp_assets.science.imaging.slices import axial_slices, cut
 
     crops = pl.read_parquet(home / f"lake/masked_crops/organ={ORGAN}/part.parquet", hive_partitioning=False).sort("eid")
-    model = load_encoder(home / f"checkpoints/mae/encoder/organ={ORGAN}/encoder.safetensors")
-    slices = [
-        axial_slices(np.frombuffer(voxels, np.uint8).reshape(shape), model.config.resolution)
-        for voxels, shape in crops.select("voxels", "shape").iter_rows()
+    voxels = [
+        np.frombuffer(content, np.uint8).reshape(shape)
+        for content, shape in crops.select("voxels", "shape").iter_rows()
     ]
-    stored = warehouse.query(home / "warehouse.duckdb", "SELECT z FROM embeddings ORDER BY eid")
     volume = crops["volume_ml"].to_numpy()
 
     def r(features: np.ndarray) -> float:
         return float(np.mean([ridge_prediction(features, volume, seed=seed).r for seed in range(seeds)]))
 
-    control = untrained(model.config, seed=0)
-    random = np.stack([z for _, z in embed_scans(control, ((str(i), s) for i, s in enumerate(slices)), 256)])
+    found: dict[str, float] = {}
+    embeddings = warehouse.query(home / "warehouse.duckdb", "SELECT encoder, z FROM embeddings ORDER BY eid")
+    for (encoder,), stored in sorted(embeddings.group_by("encoder", maintain_order=True)):
+        found[str(encoder)] = r(np.array(stored["z"].to_list()))
+        config = read_encoder_config(home / f"checkpoints/{encoder}/encoder/organ={ORGAN}/encoder.safetensors")
+        items = [cut(crop, config.item_shape) for crop in voxels]
+        random = [
+            r(np.stack([z for _, z in embed_scans(untrained(config, seed), _numbered(items), 256)]))
+            for seed in range(UNTRAINED)
+        ]
+        found[f"{encoder}_untrained"] = float(np.mean(random))
+    slices = [axial_slices(crop, crop_edge(voxels)) for crop in voxels]
     pooled = np.stack([s.mean(axis=0).ravel() for s in slices])
     pooled = pooled - pooled.mean(axis=0)
     left, spread, _ = np.linalg.svd(pooled, full_matrices=False)
-    found = {"mae": r(np.array(stored["z"].to_list())), "untrained": r(random)}
+    central = np.stack([central_slices(s, PIXEL_SLICES) for s in slices])
     for k in COMPONENTS:
         found[f"pixel_pcs_pooled_{k}"] = r(left[:, :k] * spread[:k])
-        found[f"pixel_pcs_volume_{k}"] = r(pixel_pca(slices, k))
+        found[f"pixel_pcs_volume_{k}"] = r(pixel_pca(central, k))
     return found
+
+
+def crop_edge(voxels: list[np.ndarray]) -> int:
+    """Return the longest edge in plane."""
+    return max(max(crop.shape[2:]) for crop in voxels)
+
+
+def _numbered(items: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    return ((str(number), of_scan) for number, of_scan in enumerate(items))
 
 
 def genetics(home: Path, level: float = 0.95, draws: int = 2000) -> dict[str, Any]:

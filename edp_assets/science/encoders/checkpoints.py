@@ -26,7 +26,7 @@ KINDS = {
     "imagenet": ("edp_assets.science.encoders.imagenet", "ImagenetConfig", "ImagenetEncoder"),
 }
 """Module, config and model of each kind; imported where a file or a run of that kind is met."""
-_RESERVED = ("format", "kind", "config", "losses")
+_RESERVED = ("format", "kind", "config", "losses", "pixel_mm")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class TrainedEncoder:
         losses: mean loss of each epoch; empty where nothing was trained.
         images_per_second: items trained on a second, of the run that finished; 0 where nothing was left to do.
         resumed_from_step: the step that this run took up from a checkpoint; 0 for a fresh start.
+        pixel_mm: pixel size of the slices it was trained on; None: whatever the scans have.
     """
 
     config: EncoderConfig
@@ -46,6 +47,7 @@ class TrainedEncoder:
     losses: list[float]
     images_per_second: float = 0.0
     resumed_from_step: int = 0
+    pixel_mm: float | None = None
 
     def model(self) -> Any:
         """Return the encoder with these weights, ready to embed."""
@@ -101,6 +103,7 @@ def save_encoder(path: Path, trained: TrainedEncoder, metadata: dict[str, str] |
         "kind": trained.config.kind,
         "config": json.dumps(trained.config.to_dict()),
         "losses": json.dumps(trained.losses),
+        "pixel_mm": json.dumps(trained.pixel_mm),
     }
     _write(path, trained.state, {**metadata, **header})
 
@@ -111,9 +114,22 @@ def load_encoder(path: Path) -> Any:
     return _with_weights(_config_of(header), tensors)
 
 
+def read_trained(path: Path) -> TrainedEncoder:
+    """Read an encoder that `save_encoder` wrote as it was handed over; its speed and resumption are not kept."""
+    tensors, header = _read(path, (ENCODER_FORMAT, FIRST_FORMAT))
+    pixel_mm = json.loads(header.get("pixel_mm", "null"))
+    return TrainedEncoder(_config_of(header), tensors, json.loads(header["losses"]), pixel_mm=pixel_mm)
+
+
 def read_encoder_config(path: Path) -> Any:
     """Read the config alone: what an encoder's items look like, without its weights."""
     return _config_of(_read_header(path, (ENCODER_FORMAT, FIRST_FORMAT)))
+
+
+def read_pixel_mm(path: Path) -> float | None:
+    """Read the pixel size that scans are brought to before this encoder sees them; None: left as they are."""
+    pixel: float | None = json.loads(_read_header(path, (ENCODER_FORMAT, FIRST_FORMAT)).get("pixel_mm", "null"))
+    return pixel
 
 
 def read_encoder_metadata(path: Path) -> dict[str, str]:

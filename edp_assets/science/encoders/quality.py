@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edp_assets.science.encoders.packs import Items
+
 RIDGE_ALPHAS = np.logspace(-2, 5, 15)
 _GRAM_COLUMNS = 16384
+PIXEL_SLICES = 16
+"""Central slices of each scan whose pixels are the linear control."""
 
 
 @dataclass(frozen=True)
@@ -71,32 +75,34 @@ def effective_rank(z: NDArray[np.floating]) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def pixel_pca(scans: Sequence[NDArray[np.uint8]], n_components: int, n_slices: int = 16) -> NDArray[np.float64]:
+def central_slices(slices: NDArray[np.uint8], n: int) -> NDArray[np.uint8]:
+    """Return a scan's n central slices of (n_slices, ...), zero-padded at both ends where it has fewer."""
+    skip = max(0, (len(slices) - n) // 2)
+    central = slices[skip : skip + n]
+    first = (n - len(central)) // 2
+    out = np.zeros((n, *slices.shape[1:]), dtype=np.uint8)
+    out[first : first + len(central)] = central
+    return out
+
+
+def pixel_pca(pixels: NDArray[np.uint8], n_components: int) -> NDArray[np.float64]:
     """Return the first principal components of the pixels: what plain linear algebra gets out of the same scans.
 
-    Each scan's central `n_slices` slices, zero-padded at both ends where it has fewer, are flattened to one row. The
-    components come exactly from the rows' inner products, so that memory is the 8-bit pixels and
+    The components come exactly from the rows' inner products, so that memory is the 8-bit pixels and
     n_scans x n_scans; beyond some 10,000 scans take a sample.
 
     Args:
-        scans: uint8 (slices of the scan, n_channels, resolution, resolution) each.
+        pixels: (n_scans, ...), such as each scan's `central_slices`.
         n_components: at most n_scans - 1; further components carry no variance.
-        n_slices: slices of the common grid.
 
     Returns:
         (n_scans, n_components), largest variance first, centred.
     """
     from scipy.linalg import eigh
 
-    n = len(scans)
+    n = len(pixels)
     if not 1 <= n_components < n:
         raise ValueError(f"wanted 1 to n_scans - 1 = {n - 1} components, found {n_components}")
-    pixels = np.zeros((n, n_slices, *scans[0].shape[1:]), dtype=np.uint8)
-    for row, slices in zip(pixels, scans, strict=True):
-        skip = max(0, (len(slices) - n_slices) // 2)
-        central = slices[skip : skip + n_slices]
-        first = (n_slices - len(central)) // 2
-        row[first : first + len(central)] = central
     flat = pixels.reshape(n, -1)
     gram = np.zeros((n, n))
     for first in range(0, flat.shape[1], _GRAM_COLUMNS):
@@ -105,3 +111,32 @@ def pixel_pca(scans: Sequence[NDArray[np.uint8]], n_components: int, n_slices: i
         gram += block @ block.T
     variance, vectors = eigh(gram, subset_by_index=[n - n_components, n - 1])
     return vectors[:, ::-1] * np.sqrt(np.clip(variance[::-1], 0, None))
+
+
+def nearest(z: NDArray[np.floating], queries: NDArray[np.integer], k: int) -> NDArray[np.int64]:
+    """Return for each query row of z (n_participants, n_dims) the k rows most alike, itself left out.
+
+    Alike is cosine similarity about the mean, as directions from the average organ.
+    """
+    centred = z - z.mean(axis=0)
+    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    similarity = unit[queries] @ unit.T
+    similarity[np.arange(len(queries)), queries] = -np.inf
+    return np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+
+
+def show_reconstructions(
+    encoder: Any, items: Items, n: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return random items as they are, as the encoder saw them (NaN where hidden) and as it rebuilt them.
+
+    Each (n, n_channels, n_rows, n_columns), 0..1; of a subvolume its middle slice.
+    """
+    import torch
+
+    rows = np.sort(np.random.default_rng(seed).choice(len(items), min(n, len(items)), replace=False))
+    chosen = torch.from_numpy(items.read(rows))
+    filled, hidden = encoder.reconstruct(chosen, torch.Generator().manual_seed(seed))
+    shown = (chosen.float() / 255, torch.where(hidden > 0, torch.nan, chosen.float() / 255), filled)
+    middle = [a if a.ndim == 4 else a[:, :, a.shape[2] // 2] for a in shown]
+    return middle[0].numpy(), middle[1].numpy(), middle[2].float().numpy()

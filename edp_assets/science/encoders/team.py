@@ -53,13 +53,19 @@ def rank_and_size() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def best_device() -> torch.device:
+    """Return the GPU of this process, or the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
 @contextmanager
 def join_team() -> Iterator[Team]:
     """Join the processes that the launcher started, NCCL on GPUs and gloo on CPUs; alone where there is no launcher."""
     rank, size = rank_and_size()
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    device = best_device()
+    if device.type == "cuda":
         torch.cuda.set_device(device)
     if size == 1:
         yield Team(0, 1, device)

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edp_assets.science.encoders.checkpoints import TrainedEncoder, build, encoder_classes, save_encoder
 from edp_assets.science.encoders.packs import open_pack, write_pack
-from edp_assets.science.encoders.team import rank_and_size
+from edp_assets.science.encoders.team import best_device, rank_and_size
 from edp_assets.science.encoders.training import train, use_bfloat16
 from edp_assets.settings import ORGANS, EncoderSettings, OrganSettings, VideoMaeSettings
 
@@ -126,7 +126,7 @@ def speed_report(recipe: Recipe, trained: TrainedEncoder) -> dict[str, float]:
     Items/s are of all devices, the matmul peak of one. A run that had nothing left to do has no speed: zeros.
     """
     config = recipe.config()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     dtype = torch.bfloat16 if use_bfloat16(recipe.encoder.precision, device) else torch.float32
     flops, peak = flops_an_item(config), matmul_peak(device, dtype)
     rate, (_, processes) = trained.images_per_second, rank_and_size()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from edp_assets.science.encoders.quality import effective_rank, pixel_pca, ridge_prediction
+from edp_assets.science.encoders.quality import central_slices, effective_rank, nearest, pixel_pca, ridge_prediction
 
 
 def test_ridge_prediction__finds_a_planted_signal():
@@ -63,7 +63,7 @@ def test_pixel_pca__equals_scikit_learn_on_the_padded_central_slices():
     grid[1], grid[2], grid[3] = scans[1], scans[2][:4], scans[3][2:6]
     grid[4], grid[5, :3], grid[6] = scans[4], scans[5], scans[6]
     wanted = PCA(3).fit_transform(grid.reshape(7, -1))
-    found = pixel_pca(scans, 3, n_slices=4)
+    found = pixel_pca(np.stack([central_slices(scan, 4) for scan in scans]), 3)
     assert found.shape == (7, 3)
     signs = np.sign((found * wanted).sum(axis=0))
     np.testing.assert_allclose(found * signs, wanted, rtol=1e-3, atol=1e-2)
@@ -71,4 +71,20 @@ def test_pixel_pca__equals_scikit_learn_on_the_padded_central_slices():
 
 def test_pixel_pca__wanted_components_are_few_enough():
     with pytest.raises(ValueError, match="n_scans - 1 = 2 components, found 3"):
-        pixel_pca([np.zeros((1, 1, 2, 2), dtype=np.uint8)] * 3, 3)
+        pixel_pca(np.zeros((3, 1, 2, 2), dtype=np.uint8), 3)
+
+
+def test_nearest__equals_scikit_learn_about_the_mean():
+    from sklearn.neighbors import NearestNeighbors
+
+    z = np.random.default_rng(0).normal(size=(60, 8)) + 5
+    found = nearest(z, np.array([3, 17]), 4)
+    wanted = NearestNeighbors(n_neighbors=5, metric="cosine").fit(z - z.mean(axis=0))
+    assert found.tolist() == wanted.kneighbors((z - z.mean(axis=0))[[3, 17]])[1][:, 1:].tolist()
+
+
+def test_nearest__a_copy_is_nearest_and_oneself_is_left_out():
+    z = np.random.default_rng(0).normal(size=(20, 4))
+    z[11] = z[5]
+    assert nearest(z, np.array([5]), 3)[0, 0] == 11
+    assert 5 not in nearest(z, np.array([5]), 19)

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from edp_assets.science.imaging.slices import axial_slices, cut, padded_resolution, subvolume_spans
+from edp_assets.science.imaging.slices import (
+    axial_slices,
+    common_pixel,
+    cut,
+    fit,
+    padded_resolution,
+    pixel_scale,
+    subvolume_spans,
+)
 
 
 def test_padded_resolution__next_multiple_of_the_patch():
@@ -83,3 +91,34 @@ def test_cut__subvolumes_are_runs_of_the_slices():
 def test_cut__another_number_of_channels_is_refused():
     with pytest.raises(ValueError, match="wanted a crop of 3 channels, found 2"):
         cut(np.ones((2, 3, 4, 5), dtype=np.uint8), (3, 8, 8))
+
+
+def test_pixel_scale__brings_rows_and_columns_to_one_size_and_leaves_small_differences():
+    assert pixel_scale((2.0, 3.0, 9.0), 2.0) == (1.5, 1.0)  # y of rows first, x of columns second
+    assert pixel_scale((2.008, 2.0, 9.0), 2.0) == (1.0, 1.0)
+
+
+def test_common_pixel__is_the_median_in_plane():
+    spacing = np.array([[2.23214, 2.23214, 3.0], [2.23214, 2.23214, 3.0], [1.0, 1.0, 30.0]])
+    assert common_pixel(spacing) == 2.23
+
+
+def test_fit__an_organ_looks_alike_at_two_pixel_sizes():
+    """A disc of 30 mm seen at 1 mm and at 1.5 mm has, brought to 1 mm, the same area and place of its edge."""
+
+    def disc(pixel: float) -> np.ndarray:
+        n = round(40 / pixel)
+        y, x = (np.indices((n, n)) + 0.5) * pixel - 20
+        return np.where(x * x + y * y < 15**2, 200, 0).astype(np.uint8)[None, None]
+
+    fine, coarse = disc(1.0), disc(1.5)
+    fitted = fit(coarse, 64, pixel_scale((1.5, 1.5, 3.0), 1.0))
+    assert fitted.shape[2:] == (40, 40)  # 27 pixels of 1.5 mm
+    assert (fitted > 100).sum() == pytest.approx((fine > 100).sum(), rel=0.03)
+    assert (coarse > 100).sum() == pytest.approx((fine > 100).sum() / 2.25, rel=0.03)
+
+
+def test_fit__what_is_still_larger_than_the_square_is_shrunk_with_its_aspect():
+    voxels = np.full((1, 2, 30, 20), 9, dtype=np.uint8)
+    assert fit(voxels, 48, (2.0, 2.0)).shape == (1, 2, 48, 32)
+    assert fit(voxels, 48) is voxels
