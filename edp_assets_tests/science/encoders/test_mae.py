@@ -50,6 +50,7 @@ def test_config__resolution_that_is_no_multiple_of_the_patch_is_padded(config):
         ({"width": 30}, "encoder width must be a multiple"),
         ({"decoder_heads": 3}, "decoder width must be a multiple"),
         ({"depth": 1}, "depth 2 or more"),
+        ({"decoder_depth": 0}, "decoder of depth 1 or more, found 0"),
         ({"patch": 16}, "use smaller patches"),
     ],
 )
