@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Result:
-    """One comparison; `ratio` is the peer's figure over ours: above 1 we are faster."""
+    """One comparison; `ratio` above 1 is in our favour: of durations peer over ours, of rates ours over peer."""
 
     name: str
     figure: float

@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.layers import Attention, LayerNorm
+from timm.layers import LayerNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from edp_assets.science.encoders.attention import Attention
 from edp_assets.science.imaging.slices import padded_resolution
 from edp_assets.settings import VIT_SIZES, EncoderSettings
 
@@ -55,6 +56,8 @@ class MaskedViTConfig:
                 )
         if self.depth < 2:
             raise ValueError(f"an embedding is read after the penultimate block: wanted depth 2 or more; {self.depth}")
+        if self.decoder_depth < 1:
+            raise ValueError(f"wanted a decoder of depth 1 or more, found {self.decoder_depth}")
         if not 0 < self.visible_patches < self.patches:
             raise ValueError(
                 f"wanted some patches hidden and some visible; found {self.visible_patches} of {self.patches} visible "
@@ -250,9 +253,9 @@ class MaskedViT(nn.Module):
         hidden = self.mask_token.expand(len(x), shuffle.shape[1] + 1 - x.shape[1], -1)
         places = nn.functional.pad(shuffle + 1, (1, 0))
         x = torch.cat([x, hidden], dim=1) + self.decoder_positions[0][places]
-        for block in self.decoder_blocks:
+        for block in self.decoder_blocks[:-1]:
             x = block(x)
-        return self.decoder_pred(self.decoder_norm(x[:, latent.shape[1] :])).float()
+        return self.decoder_pred(self.decoder_norm(_last_block(self.decoder_blocks[-1], x, latent.shape[1]))).float()
 
     def forward(self, items: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the mean squared error over the pixels of hidden patches, in normalised units (a scalar)."""
@@ -333,19 +336,17 @@ class _Loss(nn.Module):
         return self.model._loss(items, generator)
 
 
-class _Attention(Attention):
-    """timm's attention; by plain products in bfloat16 on a CPU, where torch's fused kernel is 2 to 4 times slower."""
-
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        self.fused_attn = x.device.type != "cpu" or x.dtype != torch.bfloat16  # type: ignore[misc]  # timm marks it Final
-        return super().forward(x, attn_mask, is_causal)
-
-
 def _blocks(width: int, heads: int, depth: int) -> nn.ModuleList:
     return nn.ModuleList(
-        Block(width, heads, mlp_ratio=4, qkv_bias=True, norm_layer=LayerNorm, attn_layer=_Attention)
+        Block(width, heads, mlp_ratio=4, qkv_bias=True, norm_layer=LayerNorm, attn_layer=Attention)
         for _ in range(depth)
     )
+
+
+def _last_block(block: Any, x: Tensor, first: int) -> Tensor:
+    """Run a block for the tokens from `first` on alone: after the last block nobody reads the others."""
+    x = x[:, first:] + block.attn(block.norm1(x), first_query=first)
+    return x + block.mlp(block.norm2(x))
 
 
 def normalised(patches: Tensor, dtype: torch.dtype) -> Tensor:

@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from edp_assets.science.encoders.mae import MaeConfig, MaskedAutoencoder
 from edp_assets.science.encoders.vit import normalised, sincos_positions
 from edp_assets.settings import ORGANS, EncoderSettings
+from edp_assets_tests.benchmarks import mae_training
 
 
 def images(config, n=3, seed=0):
@@ -50,6 +51,7 @@ def test_config__resolution_that_is_no_multiple_of_the_patch_is_padded(config):
         ({"width": 30}, "encoder width must be a multiple"),
         ({"decoder_heads": 3}, "decoder width must be a multiple"),
         ({"depth": 1}, "depth 2 or more"),
+        ({"decoder_depth": 0}, "decoder of depth 1 or more, found 0"),
         ({"patch": 16}, "use smaller patches"),
     ],
 )
@@ -241,3 +243,34 @@ def test_weights__are_initialised_as_in_he_et_al(config):
         assert 0.97 * bound < weight.abs().max() <= bound
     assert model.cls_token.std().item() == pytest.approx(0.02, rel=0.3)
     assert not model.blocks[0].attn.qkv.bias.any()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not mae_training.SCANS.exists(), reason="the public data (shared/data beside the project) is absent"
+)
+def test_forward_loss__trains_in_bfloat16_as_the_straightforward_model_does_in_float32():
+    """Same data, weights and masks: the curves differ less than two runs whose masks differ, and end alike."""
+    slices, steps = mae_training.hippocampus_slices(), 150
+    plain, fast, other = (
+        mae_training.loss_curve(slices, fast=fast, steps=steps, seed=seed)
+        for fast, seed in ((False, 0), (True, 0), (False, 1))
+    )
+    assert plain[-30:].mean() < 0.5 * plain[0]
+    assert np.abs(fast - plain).mean() < 0.5 * np.abs(other - plain).mean()
+    assert fast[-30:].mean() == pytest.approx(plain[-30:].mean(), rel=0.02)
+
+
+def test_matmul_operations__are_those_of_the_formula(config):
+    """Products of (m, k) and (k, n) take 2 m k n; attention counts only what the last decoder block's queries ask."""
+    model, batch = MaskedAutoencoder(config), images(config)
+
+    def forward():
+        with torch.autocast("cpu", torch.bfloat16):
+            model.forward_loss(batch, generator())
+
+    tokens, everywhere, hidden = 1 + 4, 1 + 16, 12
+    encoder = 3 * (tokens * 12 * 32**2 + 2 * tokens**2 * 32) + 4 * 32 * 32
+    last = everywhere * 3 * 16**2 + hidden * 9 * 16**2 + 2 * hidden * everywhere * 16
+    decoder = tokens * 32 * 16 + last + hidden * 16 * 32
+    assert mae_training.matmul_operations(forward) == 3 * 2 * (encoder + decoder)
