@@ -19,15 +19,6 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def item_shapes():
-    from edp_assets.science.encoders.mae import MaeConfig
-
-    if not hasattr(MaeConfig, "kind"):  # until masked autoencoders say it themselves
-        MaeConfig.kind = "mae"
-        MaeConfig.item_shape = property(lambda self: (self.channels, self.resolution, self.resolution))
-
-
 @pytest.fixture
 def config():
     from edp_assets.science.encoders.mae import MaeConfig

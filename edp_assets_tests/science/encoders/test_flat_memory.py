@@ -15,8 +15,6 @@ from edp_assets.science.encoders.packs import ArrayItems, open_pack, write_pack
 from edp_assets.science.encoders.training import train
 from edp_assets.science.imaging.slices import cut
 from edp_assets.settings import EncoderSettings
-if not hasattr(MaeConfig, "kind"):
-    MaeConfig.kind, MaeConfig.item_shape = "mae", (2, 48, 48)
 torch.set_num_threads(1)
 n, folder, hold = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "hold"
 config = MaeConfig(2, 48, 12, 16, 2, 2, 16, 1, 2, 0.75, False)

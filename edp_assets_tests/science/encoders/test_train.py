@@ -13,12 +13,8 @@ from edp_assets.science.encoders.train import PACK, TRAINED, Recipe, flops_an_it
 from edp_assets.settings import EncoderSettings, OrganSettings
 
 MODULE = "edp_assets.science.encoders.train"
-ADAPTED = f"""
+BARE = f"""
 import runpy, sys
-from edp_assets.science.encoders.mae import MaeConfig
-if not hasattr(MaeConfig, "kind"):
-    MaeConfig.kind = "mae"
-    MaeConfig.item_shape = property(lambda self: (self.channels, self.resolution, self.resolution))
 blocked = {{"dagster", "polars", "duckdb", "pandas", "scipy", "sklearn", "matplotlib", "nibabel", "pyarrow", "rich"}}
 class Absent:
     def find_spec(self, name, path=None, target=None):
@@ -44,7 +40,7 @@ def tiny(tmp_path):
 @pytest.mark.slow
 def test_main__needs_torch_timm_and_numpy_alone_and_reports_the_speed(tiny):
     folder, recipe = tiny
-    command = [sys.executable, "-c", ADAPTED, str(folder), "--synthetic", "70"]
+    command = [sys.executable, "-c", BARE, str(folder), "--synthetic", "70"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -67,11 +63,11 @@ def test_main__under_torchrun_two_processes_give_the_weights_of_one(tiny, tmp_pa
     other = tmp_path_factory.mktemp("alone")
     recipe.write(other)
     (other / PACK).symlink_to(folder / PACK)
-    (folder / "run.py").write_text(ADAPTED)
+    (folder / "run.py").write_text(BARE)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     losses = []
-    for command, where in (([*launcher, str(folder / "run.py")], folder), ([sys.executable, "-c", ADAPTED], other)):
+    for command, where in (([*launcher, str(folder / "run.py")], folder), ([sys.executable, "-c", BARE], other)):
         done = subprocess.run(
             [*command, str(where)], capture_output=True, text=True, check=False, timeout=120, env=environment
         )
