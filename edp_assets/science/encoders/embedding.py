@@ -1,7 +1,8 @@
 """Embedding scans with an encoder of any kind; what is then done with embeddings belongs to phenotypes.
 
-Multiplied in float32: phenotypes rest on small differences, and in bfloat16 a scan's embedding would depend on which
-scans it shares a batch with.
+Multiplied in float32. Phenotypes weigh all directions of an embedding, small ones too, and these bfloat16 blurs: on 100
+hippocampus scans (MAE, width 128) single dimensions kept a correlation of 0.9998 or more, but the 40th principal
+component 0.995 and the 90th 0.92. It would have been 1.4 times as fast at ViT-S on a CPU, and slower at width 128.
 """
 
 from __future__ import annotations

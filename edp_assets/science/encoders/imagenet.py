@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import timm
 import torch
@@ -31,11 +31,12 @@ class WeightsError(ValueError):
 class ImagenetConfig:
     """Shape of the baseline: timm's model, and what an organ's slices look like."""
 
+    kind: ClassVar[str] = "imagenet"
+
     model: str
     channels: int
     resolution: int
     width: int
-    kind: str = "imagenet"
 
     @property
     def item_shape(self) -> tuple[int, int, int]:

@@ -132,14 +132,15 @@ def speed_report(recipe: Recipe, trained: TrainedEncoder) -> dict[str, float]:
     rate, (_, processes) = trained.images_per_second, rank_and_size()
     slices_an_item = config.item_shape[1] if len(config.item_shape) == 4 else 1
     items = BIOBANK_SLICES * BIOBANK_EPOCHS / slices_an_item
-    return {
-        "items_per_second": round(rate, 2),
-        "gigaflops_an_item": round(flops / 1e9, 3),
-        f"matmul_peak_teraflops_{str(dtype).removeprefix('torch.')}": round(peak / 1e12, 3),
+    report = {
+        "items_per_second": rate,
+        "gigaflops_an_item": flops / 1e9,
+        f"matmul_peak_teraflops_{str(dtype).removeprefix('torch.')}": peak / 1e12,
         "devices": processes,
-        "share_of_peak": round(rate * flops / (peak * processes), 3),
-        "hours_for_10_million_slices_30_epochs": round(items / rate / 3600, 2) if rate else 0.0,
+        "share_of_peak": rate * flops / (peak * processes),
+        "hours_for_10_million_slices_30_epochs": items / rate / 3600 if rate else 0.0,
     }
+    return {name: float(f"{value:.4g}") for name, value in report.items()}
 
 
 def flops_an_item(config: Any) -> float:

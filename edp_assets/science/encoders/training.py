@@ -28,6 +28,7 @@ from edp_assets.science.encoders.checkpoints import (
     write_training_state,
 )
 from edp_assets.science.encoders.interface import EncoderConfig
+from edp_assets.science.encoders.memory import keep_freed_memory
 from edp_assets.science.encoders.packs import Items, ahead
 from edp_assets.science.encoders.team import Team, join_team
 from edp_assets.settings import EncoderSettings
@@ -80,12 +81,14 @@ def _train(
     log: Callable[[str], None],
     team: Team,
 ) -> TrainedEncoder:
+    if team.device.type == "cpu":
+        keep_freed_memory()
     model = build(config, recipe.seed).to(team.device).train()
     optimiser = torch.optim.AdamW(_parameter_groups(model, recipe.weight_decay), betas=(0.9, 0.95), fused=True)
     autocast = torch.autocast(team.device.type, torch.bfloat16, enabled=use_bfloat16(recipe.precision, team.device))
     fingerprint = run_fingerprint(config, recipe, items)
     start = _resume(checkpoint, fingerprint, model, optimiser, log)
-    loss_of = _shared_loss(model, team)
+    loss_of = _shared(model, team)
 
     losses, epoch_loss, last_loss = list(start.losses), start.epoch_loss, math.nan
     per_epoch = steps_per_epoch(len(items), recipe.batch_size)
@@ -162,23 +165,12 @@ def run_fingerprint(config: EncoderConfig, recipe: EncoderSettings, items: Items
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Loss(nn.Module):
-    """The loss as a module's forward pass, where torch's wrapper hooks in to average gradients."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        loss: torch.Tensor = self.model.forward_loss(batch, generator)
-        return loss
-
-
-def _shared_loss(model: Any, team: Team) -> nn.Module:
+def _shared(model: nn.Module, team: Team) -> nn.Module:
+    """Return the model, called for its loss, such that a backward pass averages gradients over the processes."""
     if team.size == 1:
-        return _Loss(model)
+        return model
     devices = [team.device] if team.device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(_Loss(model), device_ids=devices, gradient_as_bucket_view=True)
+    return nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
 
 def _batches(
@@ -201,7 +193,7 @@ def _mask_generator(model: Any, seed: int, step: int, before: int) -> torch.Gene
     state = np.random.SeedSequence([seed, _MASKS, step]).generate_state(1, np.uint64)
     generator = torch.Generator().manual_seed(int(state[0]))
     if before:
-        model.random_masking(before, generator)
+        model.shuffled_patches(before, generator)
     return generator
 
 

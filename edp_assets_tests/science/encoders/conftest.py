@@ -23,10 +23,6 @@ def one_thread():
 def config():
     from edp_assets.science.encoders.mae import MaeConfig
 
-    if not hasattr(MaeConfig, "kind"):  # until masked autoencoders say it themselves
-        MaeConfig.kind = "mae"
-        MaeConfig.item_shape = property(lambda self: (self.channels, self.resolution, self.resolution))
-
     return MaeConfig(
         channels=2,
         resolution=16,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from edp_assets.science.encoders.checkpoints import read_training_state
+from edp_assets.science.encoders.checkpoints import load_encoder, read_training_state, save_encoder
 from edp_assets.science.encoders.mae import MaeConfig, MaskedAutoencoder
 from edp_assets.science.encoders.packs import ArrayItems, write_pack
 from edp_assets.science.encoders.training import (
@@ -23,6 +23,7 @@ from edp_assets.science.encoders.training import (
     train,
     use_bfloat16,
 )
+from edp_assets.science.encoders.video_mae import VideoMaeConfig
 
 
 class Killed(Exception):  # noqa: N818
@@ -131,6 +132,24 @@ def test_train__reads_a_pack_as_it_reads_an_array(config, recipe, items, tmp_pat
     assert equal(train(config, recipe, packed, tmp_path / "b", silent).state, whole.state)
 
 
+def test_train__subvolumes_of_a_pack_train_a_video_encoder_and_resume(recipe, items, tmp_path):
+    config = VideoMaeConfig(2, 16, 8, 32, 2, 2, 16, 1, 2, 0.75, False, frames=4)
+    crops = [items.array[:7].swapaxes(0, 1), items.array[7:].swapaxes(0, 1)]
+    packed = write_pack(tmp_path / "pack", crops, 16, "discs").items(config.item_shape)
+    recipe = recipe.model_copy(update={"batch_size": 2, "checkpoint_seconds": 1e-9})
+    assert len(packed) == 6
+    whole = train(config, recipe, packed, tmp_path / "whole", silent)
+    with pytest.raises(Killed):
+        train(config, recipe, packed, tmp_path / "cut", kill_at(5))
+    resumed = train(config, recipe, packed, tmp_path / "cut", silent)
+    assert resumed.resumed_from_step == 5
+    assert equal(resumed.state, whole.state)
+    save_encoder(tmp_path / "e", resumed)
+    model = load_encoder(tmp_path / "e")
+    assert model.config == config
+    assert model.embed(torch.from_numpy(packed.read(np.arange(6)))).shape == (6, 32)
+
+
 def test_train__divergence_stops_with_advice_and_spoils_no_checkpoint(config, recipe, items, tmp_path, monkeypatch):
     whole = MaskedAutoencoder.forward_loss
     calls = []
@@ -208,8 +227,6 @@ from edp_assets.science.encoders.mae import MaeConfig
 from edp_assets.science.encoders.packs import open_pack
 from edp_assets.science.encoders.training import train
 from edp_assets.settings import EncoderSettings
-if not hasattr(MaeConfig, "kind"):
-    MaeConfig.kind, MaeConfig.item_shape = "mae", (2, 16, 16)
 torch.set_num_threads(1)
 folder = pathlib.Path(sys.argv[1])
 recipe = EncoderSettings.model_validate_json((folder / "recipe.json").read_text())
@@ -244,10 +261,15 @@ def test_train__two_processes_give_the_losses_of_one(config, recipe, items, tmp_
         np.testing.assert_allclose(json.loads(found), whole.losses, rtol=1e-5)
     assert len(lines[0]) > 1
     assert len(lines[1]) == 1  # the second process keeps quiet
-    one, two = (read_training_state(tmp_path / name, run_fingerprint(config, recipe, items)) for name in ("one", "two"))
-    for name, tensor in one.tensors.items():
-        if name.startswith("model."):
-            torch.testing.assert_close(two.tensors[name], tensor, rtol=1e-3, atol=1e-4)
+    # Not the weights: a bias of keys changes nothing, so its gradient is rounding, which AdamW scales to full steps.
+    fingerprint = run_fingerprint(config, recipe, items)
+    z = []
+    for name in ("one", "two"):
+        model = MaskedAutoencoder(config).eval()
+        tensors = read_training_state(tmp_path / name, fingerprint).tensors
+        model.load_state_dict({key.removeprefix("model."): value for key, value in tensors.items() if key[:2] == "mo"})
+        z.append(model.embed(torch.from_numpy(items.array)))
+    torch.testing.assert_close(z[1], z[0], rtol=1e-4, atol=1e-4 * z[0].abs().max().item())
 
 
 @pytest.mark.slow
