@@ -42,6 +42,28 @@ def crop_montage(
     return fig
 
 
+class CropSample:
+    """A uniform random sample of the crops that stream by, kept as their middle slices (reservoir sampling)."""
+
+    def __init__(self, seed: int, size: int = MAX_COLUMNS) -> None:
+        self.seen = 0
+        self._size = size
+        self._rng = np.random.default_rng(seed)
+        self._kept: list[tuple[NDArray[np.uint8], str]] = []
+
+    def add(self, voxels: NDArray[np.uint8], label: str) -> None:
+        """Take note of one crop (n_channels, n_z, n_y, n_x)."""
+        self.seen += 1
+        place = len(self._kept) if self.seen <= self._size else int(self._rng.integers(self.seen))
+        if place < self._size:
+            middle = voxels.shape[1] // 2
+            self._kept[place : place + 1] = [(voxels[:, middle : middle + 1].copy(), label)]
+
+    def montage(self, title: str = "", channels: Sequence[str] = ()) -> Figure:
+        """Draw the sample with `crop_montage`."""
+        return crop_montage([crop for crop, _ in self._kept], [label for _, label in self._kept], title, channels)
+
+
 def training_loss(losses: Sequence[float] | NDArray, title: str = "") -> Figure:
     """Draw the mean training loss of each epoch (n_epochs,)."""
     fig = new_figure(5, 3.2, title)
