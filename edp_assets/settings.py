@@ -57,7 +57,7 @@ class OrganSettings(Section):
 # Of an organ outside the table nothing is known: its images may be tight crops on purpose, and its tissue fat, so the
 # defaults above let it reach every face and have any fat fraction.
 # Watery organs: 0.7 of the signal is far above the fattiest liver. At 40% proton-density fat, T1 weighting makes it
-# about 0.52 of the signal (fat 1.65 times as bright at TR 6.7 ms, 10 degrees); a swap turns 0.02 to 0.3 into 0.7 to 0.98.
+# about 0.52 of the signal (fat 1.65 times as bright at TR 6.7 ms, 10 degrees); a swap turns 0.02-0.3 into 0.7-0.98.
 _WATERY = (0.0, 0.7)
 ORGANS: dict[str, OrganSettings] = {
     "liver": OrganSettings(

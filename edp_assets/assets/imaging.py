@@ -31,11 +31,19 @@ SCANS_A_FRAME = 64
 def masked_crops(run: StageRun, scans: pl.DataFrame) -> Stored:
     """The organ cut out of each scan: zero outside the mask, tightest cuboid, RAS+, 8 bits a channel."""
     stored = Stored(())
-    stored.frames = _crop_frames(run["organ"], run.workspace.settings.organs[run["organ"]], scans, stored)
+    stored.frames = crop_frames(run["organ"], run.workspace.settings.organs[run["organ"]], scans, stored)
     return stored
 
 
-def _crop_frames(organ: str, settings: OrganSettings, scans: pl.DataFrame, stored: Stored) -> Iterator[pl.DataFrame]:
+def crop_frames(organ: str, settings: OrganSettings, scans: pl.DataFrame, stored: Stored) -> Iterator[pl.DataFrame]:
+    """Crop scans as they are asked for, a frame of SCANS_A_FRAME at a time: memory is flat in their number.
+
+    Args:
+        organ: their organ.
+        settings: its channels and limits.
+        scans: the stored table of that name.
+        stored: takes exclusions and metadata.
+    """
     from edp_assets.figures.imaging import CropSample
     from edp_assets.figures.render import to_markdown
     from edp_assets.science.imaging.batch import crop_scans

@@ -25,7 +25,8 @@ def read_scans(cohort: Cohort, known: Collection[str] | None) -> Read:
     """Read the scans: one row an organ and eid, sorted by both, of files that exist.
 
     Columns: eid, organ, mask, mask_label (as `labels.parse_label` returns it; null: none given), and
-    `image_<channel>` of every channel of the cohort's organs (null where the organ has no such channel); paths are absolute.
+    `image_<channel>` of every channel of the cohort's organs (null where the organ has no such channel); paths are
+    absolute.
 
     Args:
         cohort: the cohort.

@@ -108,9 +108,9 @@ def resolve_labels(mask: Volume, label: int | str | None, organ: str | None) -> 
     """Return the labels that are the organ; None: every non-zero voxel.
 
     Names are looked up in the file's own label table, and where it has none in TotalSegmentator's lists. Its tasks
-    number some organs differently (heart: 51 in total, 22 in total_mr): that is settled by a label that only `total` has, or
-    refused. Without a label, a file whose own table names all parts of the organ is taken at its word; one that names
-    organs, but not this one whole, is refused, since its non-zero voxels are others.
+    number some organs differently (heart: 51 in total, 22 in total_mr): that is settled by a label that only `total`
+    has, or refused. Without a label, a file whose own table names all parts of the organ is taken at its word; one that
+    names organs, but not this one whole, is refused, since its non-zero voxels are others.
 
     Args:
         mask: the mask with its own label names.

@@ -178,7 +178,7 @@ def _decompress(content: bytes) -> bytes | bytearray:
             whole = deflate.gzip_decompress(content)
         except (deflate.DeflateError, ValueError):
             return gzip.decompress(content)
-        if len(whole) == size:
+        if len(whole) == size > 0:
             return whole
     return gzip.decompress(content)
 

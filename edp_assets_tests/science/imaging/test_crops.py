@@ -197,33 +197,33 @@ def test_crop_scan__kidneys_of_a_multi_label_file_are_those_of_two_files(tmp_pat
 
 
 @pytest.mark.parametrize("subject", ["0001", "0042"])
-def test_crop_scan__right_and_left_joints_of_a_ukbb_dixon_scan_stay_apart(subject):
-    """Stored L, A, S; after reorientation x runs to the right, so that odd labels (right) lie at larger x."""
+def test_crop_scan__right_and_left_of_a_ukbb_dixon_scan_stay_apart(tmp_path, subject):
+    """Landmarks, odd right and even left, stored L, A, S; the image holds each voxel's own place, mm to the right."""
     path = DATA / "ukbb_dixon_atlas" / subject / "bone_joints.nii.gz"
     if not path.exists():
         pytest.skip("ukbb_dixon_atlas is not here")
     stored = nib.load(path)
-    mask = read_volume(path)
-    labels = np.asanyarray(stored.dataobj)
-    one = Volume(np.arange(mask.data.size, dtype=np.int32).reshape(mask.data.shape) % 250, mask.affine)
-    for number in (n for n in np.unique(labels) if n % 2):
-        centres = []
-        for label in (number, number + 1):
-            crop = crop_scan([one], mask, mask_label=int(label))
-            assert crop.mask_voxels == (labels == label).sum()
-            world = nib.affines.apply_affine(stored.affine, np.argwhere(labels == label))  # mm, x to the right
-            centres.append(world[:, 0].mean())
-            assert np.argwhere(mask.data == label)[:, 0].mean() == pytest.approx(
-                (centres[-1] - mask.affine[0, 3]) / mask.affine[0, 0], abs=1e-3
-            )
-        assert centres[0] > centres[1]
-    odd = "+".join(str(n) for n in np.unique(labels) if n % 2)
-    right, left = (crop_scan([one], mask, label).mask_voxels for label in (odd, "+".join(map(str, _even(labels)))))
-    assert right + left == np.count_nonzero(labels)
-
-
-def _even(labels):
-    return [n for n in np.unique(labels) if n and n % 2 == 0]
+    assert nib.aff2axcodes(stored.affine) == ("L", "A", "S")
+    landmarks = np.asanyarray(stored.dataobj)
+    labels = landmarks.copy()
+    labels[1:] |= landmarks[:-1]  # two voxels each: one alone has no contrast
+    nib.save(nib.Nifti1Image(labels, stored.affine), tmp_path / "mask.nii.gz")
+    x = stored.affine[0, 3] + stored.affine[0, 0] * np.arange(labels.shape[0])
+    place = np.broadcast_to(np.rint(x).astype(np.int16)[:, None, None], labels.shape)
+    nib.save(nib.Nifti1Image(place, stored.affine), tmp_path / "place.nii.gz")
+    image, mask = read_volume(tmp_path / "place.nii.gz"), read_volume(tmp_path / "mask.nii.gz")
+    odd = [int(n) for n in np.unique(labels) if n % 2]
+    for number in odd:
+        right, left = (crop_scan([image], mask, label) for label in (number, number + 1))
+        assert right.mean_intensity[0] > 50 > -50 > left.mean_intensity[0]
+        for crop in (right, left):
+            assert crop.mask_voxels == 2
+            assert crop.voxels[0].ravel().tolist() == [1, 255]  # columns run to the right
+    both = crop_scan([image], mask, "+".join(str(n) for n in (odd[0], odd[0] + 1)))
+    columns = np.nonzero(both.voxels[0].any(axis=(0, 1)))[0]
+    assert both.mask_voxels == 4
+    assert columns.max() - columns.min() + 1 == both.voxels.shape[3]
+    assert (both.voxels[0, :, :, -2:] > 200).sum() == 2  # the right one lies at larger x
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])

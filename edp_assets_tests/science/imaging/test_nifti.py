@@ -70,13 +70,13 @@ def test_read_volume__single_time_point_is_squeezed_and_more_refused(tmp_path):
         read_volume(write(tmp_path / "flat.nii", anatomy((4, 5))))
 
 
-@pytest.mark.parametrize("cut", [40, 176, 400])
+@pytest.mark.parametrize("cut", [40, 400, None])
 def test_read_volume__gzip_in_several_members(tmp_path, cut):
     """As pigz or bgzip write it; two members of one size look like one whole file to whoever reads the first alone."""
-    plain = nib.Nifti1Image(anatomy((4, 4, 4), np.uint8), AFFINE).to_bytes()
-    half = len(plain) // 2 if cut == 176 else cut
+    plain = nib.Nifti1Image(anatomy((10, 10, 10)), AFFINE).to_bytes()
+    half = cut or len(plain) // 2
     (tmp_path / "two.nii.gz").write_bytes(gzip.compress(plain[:half]) + gzip.compress(plain[half:]))
-    np.testing.assert_array_equal(read_volume(tmp_path / "two.nii.gz").data, anatomy((4, 4, 4)))
+    np.testing.assert_array_equal(read_volume(tmp_path / "two.nii.gz").data, anatomy((10, 10, 10)))
 
 
 def test_read_volume__a_trailer_that_lies_about_the_size_is_corrupt(tmp_path):
