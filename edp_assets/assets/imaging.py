@@ -57,7 +57,7 @@ def crop_frames(organ: str, settings: OrganSettings, scans: pl.DataFrame, stored
             if isinstance(crop, ImageError):
                 stored.excluded.append(Exclusion(eid, organ, "masked_crops", crop.reason))
                 continue
-            shown.add(crop.voxels, f"{crop.volume_ml:,.0f} ml")
+            shown.add(crop.voxels, crop.spacing_mm, f"{crop.volume_ml:,.0f} ml")
             rows.append(
                 {
                     "organ": organ,
