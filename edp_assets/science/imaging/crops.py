@@ -123,7 +123,7 @@ def _find_organ(mask: Volume, labels: tuple[int, ...] | None) -> tuple[Box, NDAr
     if (mask.slope, mask.intercept) != (1.0, 0.0):
         stored = mask.values(stored)
     if stored.dtype.kind not in "iub":
-        stored = np.nan_to_num(stored) != 0 if labels is None else np.isin(stored, labels)
+        stored = (stored != 0) & ~np.isnan(stored) if labels is None else np.isin(stored, labels)
         labels = None
     box = _bounding_box(stored)
     if box is None:
