@@ -103,19 +103,11 @@ def _with_nibabel(images: list[Path], mask: Path) -> list[np.ndarray]:
 
 
 def _monai(images: list[Path], mask: Path) -> Callable[[], object]:
-    """Return the pipeline of MONAI's own tutorials: load, orient, zero outside, crop the foreground."""
-    from monai.transforms import Compose, CropForegroundd, LoadImaged, MaskIntensityd, Orientationd
+    """Return MONAI's two steps alone: it neither turns the scan to RAS+, nor zeroes what is outside, nor scales."""
+    from monai.transforms import Compose, CropForegroundd, LoadImaged
 
-    names = [f"image_{i}" for i in range(len(images))]
-    keys = [*names, "mask"]
-    steps = Compose(
-        [
-            LoadImaged(keys, ensure_channel_first=True),
-            Orientationd(keys, axcodes="RAS", labels=None),
-            MaskIntensityd(names, mask_key="mask"),
-            CropForegroundd(keys, source_key="mask"),
-        ]
-    )
+    keys = [*(f"image_{i}" for i in range(len(images))), "mask"]
+    steps = Compose([LoadImaged(keys, ensure_channel_first=True), CropForegroundd(keys, source_key="mask")])
     return lambda: steps(dict(zip(keys, [*map(str, images), str(mask)], strict=True)))
 
 
