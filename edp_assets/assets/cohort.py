@@ -52,6 +52,7 @@ def diagnoses(run: StageRun, participants: pl.DataFrame) -> Stored:
     inputs={"participants": participants},
     settings=("organ.channels",),
     files=("scans", "withdrawn", "images"),
+    code_version="2",
 )
 def scans(run: StageRun, participants: pl.DataFrame) -> Stored:
     """The organ's scans: one mask and one image a channel for each participant who has them."""

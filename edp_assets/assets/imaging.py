@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 
 import dagster as dg
-import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort
 from edp_assets.assets.stage import StageRun, stage
+from edp_assets.settings import OrganSettings
 from edp_assets.storage.lake import Exclusion, Partition, Stored
 from edp_assets.storage.schemas import empty
 
 SCANS_A_FRAME = 64
 """Crops held in memory at once (a UK Biobank liver is about 2.4 MB)."""
-
-SHOWN = 8
 
 
 @stage(
@@ -25,34 +24,40 @@ SHOWN = 8
     dimensions=("organ",),
     table="masked_crops",
     inputs={"scans": cohort.scans},
+    settings=("organ.channels", "organ.min_slices", "organ.may_touch", "organ.fat_fraction"),
+    code_version="2",
     kinds={"nifti", "numpy", "parquet"},
 )
 def masked_crops(run: StageRun, scans: pl.DataFrame) -> Stored:
     """The organ cut out of each scan: zero outside the mask, tightest cuboid, RAS+, 8 bits a channel."""
     stored = Stored(())
-    stored.frames = _crop_frames(run["organ"], scans, stored)
+    stored.frames = crop_frames(run["organ"], run.workspace.settings.organs[run["organ"]], scans, stored)
     return stored
 
 
-def _crop_frames(organ: str, scans: pl.DataFrame, stored: Stored) -> Iterator[pl.DataFrame]:
-    from edp_assets.figures.imaging import crop_montage
+def crop_frames(organ: str, settings: OrganSettings, scans: pl.DataFrame, stored: Stored) -> Iterator[pl.DataFrame]:
+    """Crop scans as they are asked for, a frame of SCANS_A_FRAME at a time: memory is flat in their number.
+
+    Args:
+        organ: their organ.
+        settings: its channels and limits.
+        scans: the stored table of that name.
+        stored: takes exclusions and metadata.
+    """
+    from edp_assets.figures.imaging import CropSample
     from edp_assets.figures.render import to_markdown
     from edp_assets.science.imaging.batch import crop_scans
     from edp_assets.science.imaging.nifti import ImageError
 
-    shown: list[np.ndarray] = []
-    kept = 0
-    every = max(1, scans.height // SHOWN)
+    shown = CropSample(seed=zlib.crc32(organ.encode()))
     for chunk in scans.sort("eid").iter_slices(SCANS_A_FRAME):
         rows = []
         paths = list(chunk.select("images", "mask", "mask_label").iter_rows())
-        for eid, crop in zip(chunk["eid"], crop_scans(paths), strict=True):
+        for eid, crop in zip(chunk["eid"], crop_scans(paths, organ, settings), strict=True):
             if isinstance(crop, ImageError):
                 stored.excluded.append(Exclusion(eid, organ, "masked_crops", crop.reason))
                 continue
-            if kept % every == 0 and len(shown) < SHOWN:
-                shown.append(crop.voxels)
-            kept += 1
+            shown.add(crop.voxels, crop.spacing_mm, f"{crop.volume_ml:,.0f} ml")
             rows.append(
                 {
                     "organ": organ,
@@ -68,9 +73,9 @@ def _crop_frames(organ: str, scans: pl.DataFrame, stored: Stored) -> Iterator[pl
         yield pl.DataFrame(rows, schema=empty("masked_crops").schema)
     if not scans.height:
         yield empty("masked_crops")
-    stored.metadata.update(scans=scans.height, crops=kept)
-    if shown:
-        figure = crop_montage(shown, [""] * len(shown), f"{organ}: middle slices")
+    stored.metadata.update(scans=scans.height, crops=shown.seen)
+    if shown.seen:
+        figure = shown.montage(f"{organ}: random scans", settings.channels)
         stored.metadata["montage"] = dg.MetadataValue.md(to_markdown(figure))
 
 

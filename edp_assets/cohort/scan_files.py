@@ -13,8 +13,9 @@ import polars as pl
 
 from edp_assets.cohort.config import Cohort
 from edp_assets.cohort.problems import Problem
+from edp_assets.settings import OrganSettings
 
-WANTED = "whole image files on one grid, and a mask that is not empty"
+WANTED = "whole image files on one grid, and a mask that holds the whole organ"
 BATCH = 64
 """Scans between two progress messages; all of a batch may be in memory at once."""
 
@@ -37,8 +38,9 @@ def check_scan_files(
     rows = scans.sort("row").to_dicts()
 
     def check(row: dict[str, Any]) -> list[str]:
-        channels = cohort.settings.organs[row["organ"]].channels
-        return scan_errors([row[f"image_{channel}"] for channel in channels], row["mask"], row["mask_label"])
+        settings = cohort.settings.organs[row["organ"]]
+        images = [row[f"image_{channel}"] for channel in settings.channels]
+        return scan_errors((images, row["mask"], row["mask_label"]), row["organ"], settings)
 
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         for start in range(0, len(rows), BATCH):
@@ -54,29 +56,31 @@ def check_scan_files(
     return problems
 
 
-def scan_errors(images: list[str], mask: str, mask_label: int | None) -> list[str]:
+def scan_errors(scan: tuple[list[str], str, str | None], organ: str, settings: OrganSettings) -> list[str]:
     """Return what is wrong with one scan: of each file that cannot be read, else of what they are together.
 
     Messages read "reason: file: wanted ..., found ...; remedy".
-    """
-    from edp_assets.science.imaging.crops import crop_scan
-    from edp_assets.science.imaging.nifti import ImageError, Volume, read_volume
 
-    volumes: list[Volume] = []
-    errors: list[str] = []
-    for path in (mask, *images):
+    Args:
+        scan: image files in the order of the organ's channels, mask file, mask label.
+        organ: the organ's name.
+        settings: its limits.
+    """
+    from edp_assets.science.imaging.batch import crop_file
+    from edp_assets.science.imaging.nifti import ImageError, read_volume
+
+    def error_of(path: str, work: Callable[[], object]) -> str | None:
         try:
-            volumes.append(read_volume(path))
+            work()
         except ImageError as error:
-            errors.append(str(error))
+            return str(error)
         except MemoryError:
-            errors.append(
-                f"too large: {path}: more voxels than the memory holds; check the header, or use fewer workers"
-            )
-    if errors:
-        return errors
-    try:
-        crop_scan(volumes[1:], volumes[0], mask_label)
-    except ImageError as error:
-        return [str(error)]
-    return []
+            return f"too large: {path}: more voxels than the memory holds; check the header, or use fewer workers"
+        return None
+
+    images, mask, _ = scan
+    if (error := error_of(mask, lambda: crop_file(scan, organ, settings))) is None:
+        return []
+    # Something is wrong: each file is read alone, that all unreadable ones are told.
+    unreadable = [error_of(path, lambda path=path: read_volume(path)) for path in (mask, *images)]  # type: ignore[misc]
+    return [each for each in unreadable if each] or [error]

@@ -24,8 +24,9 @@ STAGE = "scans"
 def read_scans(cohort: Cohort, known: Collection[str] | None) -> Read:
     """Read the scans: one row an organ and eid, sorted by both, of files that exist.
 
-    Columns: eid, organ, mask, mask_label (null: non-zero voxels), and `image_<channel>` of every channel of the
-    cohort's organs (null where the organ has no such channel); paths are absolute.
+    Columns: eid, organ, mask, mask_label (as `labels.parse_label` returns it; null: none given), and
+    `image_<channel>` of every channel of the cohort's organs (null where the organ has no such channel); paths are
+    absolute.
 
     Args:
         cohort: the cohort.
@@ -57,6 +58,7 @@ def read_scan_rows(cohort: Cohort, known: Collection[str] | None) -> Read:
     drop_unknown(read, known, file, STAGE, cohort.label(cohort.participants))
     _parse_mask_label(read, file)
     _drop_missing_files(read, cohort, file)
+    _check_label_names(read, file)
     _note_shared_files(read, images, file)
     _keep_first(read, file)
     read.table = read.table.select(columns).sort("organ", "eid")
@@ -105,15 +107,43 @@ def _drop_other_organs(read: Read, cohort: Cohort, file: str) -> None:
 
 
 def _parse_mask_label(read: Read, file: str) -> None:
-    text = pl.col("mask_label")
-    number = text.cast(pl.Float64, strict=False)
-    sound = number.is_not_null() & (number == number.floor()) & (number >= 1) & number.is_finite()
-    wrong = read.table.filter(text.is_not_null() & ~sound.fill_null(False))
-    wanted = "mask_label as a whole number from 1: the value of the organ's voxels in the mask"
+    """Bring mask labels to one form; one that is neither numbers nor names is refused."""
+    from edp_assets.science.imaging.labels import WANTED, parse_label
+
+    parsed: dict[str, str | None] = {}
+    for text in read.table["mask_label"].drop_nulls().unique():
+        try:
+            parsed[text] = parse_label(text)
+        except ValueError:
+            parsed[text] = None
+    wrong = read.table.filter(pl.col("mask_label").is_in([text for text, label in parsed.items() if label is None]))
     found = pl.format('mask_label is "{}"', "mask_label")
     remedy = "correct the label, or leave it empty for all non-zero voxels"
-    read.problems += row_problems(wrong, "refused", file, wanted, found, remedy)
-    read.table = read.table.with_columns(pl.when(sound).then(number).cast(pl.Int64).alias("mask_label"))
+    read.problems += row_problems(wrong, "refused", file, WANTED, found, remedy)
+    read.table = read.table.with_columns(pl.col("mask_label").replace_strict(parsed, return_dtype=pl.String))
+
+
+def _check_label_names(read: Read, file: str) -> None:
+    """Refuse label names that neither TotalSegmentator nor the mask has; the first mask of each label is opened."""
+    from edp_assets.science.imaging.labels import unknown_names
+    from edp_assets.science.imaging.nifti import ImageError, read_label_names
+
+    first = read.table.filter(pl.col("mask_label").is_not_null()).unique(
+        "mask_label", keep="first", maintain_order=True
+    )
+    for row in first.iter_rows(named=True):
+        if not unknown_names(row["mask_label"], {}):
+            continue
+        try:
+            own = read_label_names(row["mask"])
+        except ImageError:
+            own = {}  # told where the scans themselves are read
+        if names := unknown_names(row["mask_label"], own):
+            found = ", ".join(f'"{name}"{near}' for name, near in names.items())
+            wanted = "label names of the mask file or of TotalSegmentator"
+            remedy = "correct mask_label, or give the label's number"
+            where = f"row {row['row']}, eid {row['eid']}, {row['organ']}"
+            read.problems.append(Problem("refused", file, where, wanted, f"unknown label name {found}", remedy))
 
 
 def _drop_missing_files(read: Read, cohort: Cohort, file: str) -> None:

@@ -74,7 +74,12 @@ SCANS: Table = {
     "eid": EID,
     "organ": Column(pl.String, "organ: a table [organs.<organ>] of cohort.toml", required=True),
     "mask": Column(pl.String, "mask, NIfTI, relative to cohort.toml", required=True),
-    "mask_label": Column(pl.Int64, "value of the organ's voxels in the mask; empty: all non-zero ones", low=1),
+    "mask_label": Column(
+        pl.String,
+        "the organ's values in the mask, or their names, joined by +: 5, 2+3, kidney_left+kidney_right; empty: the "
+        "labels that the file itself names as the organ, else all non-zero voxels",
+        "TotalSegmentator's class map",
+    ),
     "visit": Column(pl.String, "visit; the first one, sorted, is used", "UK Biobank instance"),
 }
 """One row a participant, organ and visit; and one column `image_<channel>` for every channel of the cohort's organs."""

@@ -16,30 +16,77 @@ MAX_COLUMNS = 8
 
 
 def crop_montage(
-    crops: Sequence[NDArray[np.uint8]], labels: Sequence[str], title: str = "", channels: Sequence[str] = ()
+    crops: Sequence[NDArray[np.uint8]],
+    labels: Sequence[str],
+    title: str = "",
+    channels: Sequence[str] = (),
+    spacing_mm: Sequence[tuple[float, float, float]] = (),
 ) -> Figure:
-    """Draw the middle axial slice of several crops, a column a crop, a row a channel.
+    """Draw the middle slices of several crops, a column a crop: axial ones, a row a channel, then coronal ones below.
 
     Args:
         crops: each (n_channels, n_z, n_y, n_x), RAS+; the first eight are drawn, all at one scale.
         labels: one a crop.
         title: above the figure.
         channels: their names, for the rows.
+        spacing_mm: voxel edges along x, y, z, one a crop; without them there are no coronal slices, whose proportions
+            need them.
     """
     if not crops or len(crops) != len(labels):
         raise ValueError(f"a montage needs crops and one label each, found {len(crops)} crops, {len(labels)} labels")
     crops, labels = crops[:MAX_COLUMNS], labels[:MAX_COLUMNS]
-    slices = [crop[:, crop.shape[1] // 2] for crop in crops]
-    height, width = (max(s.shape[axis] for s in slices) for axis in (1, 2))
-    rows = slices[0].shape[0]
-    fig, axes = _image_grid(rows, len(slices), height / width, title)
-    for column, (image, label) in enumerate(zip(slices, labels, strict=True)):
-        axes[0, column].set_title(label, fontsize=FONT, color=INK)
-        for row in range(rows):
-            _show(axes[row, column], _centred(image[row], height, width), 0, 255)
-    for row, name in enumerate(channels[:rows]):
-        axes[row, 0].set_ylabel(name, fontsize=FONT, color=INK)
+    n_channels = crops[0].shape[0]
+    planes = {"": [crop[:, crop.shape[1] // 2] for crop in crops]}
+    if spacing_mm:
+        planes[" coronal"] = [_coronal(crop, edges) for crop, edges in zip(crops, spacing_mm, strict=False)]
+    sizes = [tuple(max(s.shape[axis] for s in slices) for axis in (1, 2)) for slices in planes.values()]
+    width = max(w for _, w in sizes)
+    heights = [height for height, _ in sizes for _ in range(n_channels)]
+    fig, axes = _image_grid(len(heights), len(crops), sum(heights) / len(heights) / width, title, heights)
+    for plane, (suffix, slices) in enumerate(planes.items()):
+        for channel in range(n_channels):
+            row = axes[plane * n_channels + channel]
+            for ax, image in zip(row, slices, strict=True):
+                _show(ax, _centred(image[channel], sizes[plane][0], width), 0, 255)
+            if channel < len(channels):
+                row[0].set_ylabel(channels[channel] + suffix.replace(" ", "\n"), fontsize=FONT, color=INK)
+    for ax, label in zip(axes[0], labels, strict=True):
+        ax.set_title(label, fontsize=FONT, color=INK)
     return fig
+
+
+def _coronal(crop: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> NDArray[np.uint8]:
+    """Return the middle coronal slice (n_channels, n_z, n_x), slices repeated so that its pixels are square."""
+    n_z = crop.shape[1]
+    repeated = max(1, round(n_z * spacing_mm[2] / spacing_mm[0]))
+    return crop[:, np.arange(repeated) * n_z // repeated, crop.shape[2] // 2]
+
+
+class CropSample:
+    """A uniform random sample of the crops that stream by (reservoir sampling): what a person would look at first."""
+
+    def __init__(self, seed: int, size: int = MAX_COLUMNS) -> None:
+        self.seen = 0
+        self._size = size
+        self._rng = np.random.default_rng(seed)
+        self._kept: list[tuple[NDArray[np.uint8], tuple[float, float, float], str]] = []
+
+    def add(self, voxels: NDArray[np.uint8], spacing_mm: tuple[float, float, float], label: str) -> None:
+        """Take note of one crop (n_channels, n_z, n_y, n_x)."""
+        self.seen += 1
+        place = len(self._kept) if self.seen <= self._size else int(self._rng.integers(self.seen))
+        if place < self._size:
+            self._kept[place : place + 1] = [(voxels, spacing_mm, label)]
+
+    @property
+    def labels(self) -> list[str]:
+        """What the sampled crops are called."""
+        return [label for _, _, label in self._kept]
+
+    def montage(self, title: str = "", channels: Sequence[str] = ()) -> Figure:
+        """Draw the sample with `crop_montage`."""
+        crops, spacing_mm, _ = zip(*self._kept, strict=True)
+        return crop_montage(crops, self.labels, title, channels, spacing_mm)
 
 
 def training_loss(losses: Sequence[float] | NDArray, title: str = "") -> Figure:
@@ -106,12 +153,14 @@ def neighbours(images: NDArray[np.uint8], title: str = "") -> Figure:
     return fig
 
 
-def _image_grid(rows: int, columns: int, aspect: float, title: str) -> tuple[Figure, NDArray]:
-    """Return a figure of image panels whose width suits their number; `aspect` is height over width."""
+def _image_grid(
+    rows: int, columns: int, aspect: float, title: str, heights: Sequence[float] | None = None
+) -> tuple[Figure, NDArray]:
+    """Return a figure of image panels whose width suits their number; `aspect` is mean height over width."""
     edge = 1.5 if columns > 4 else 1.9
     fig = new_figure(edge * columns + 0.5, edge * aspect * rows + 0.6, title)
     fig.get_layout_engine().set(h_pad=0.03, w_pad=0.03, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
-    return fig, fig.subplots(rows, columns, squeeze=False)
+    return fig, fig.subplots(rows, columns, squeeze=False, height_ratios=heights)
 
 
 def _show(ax: Axes, image: NDArray, low: float, high: float) -> None:

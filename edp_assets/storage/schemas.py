@@ -72,7 +72,9 @@ SCHEMAS: dict[str, Schema] = {
         "organ": _ORGAN,
         "eid": _EID,
         "mask": Column(pl.String, "mask file"),
-        "mask_label": Column(pl.Int64, "value of the mask's voxels; null: non-zero", nullable=True),
+        "mask_label": Column(
+            pl.String, "values of the mask's voxels or their names, joined by +; null: as the file says", nullable=True
+        ),
         "images": Column(pl.List(pl.String), "image files, in the order of the organ's channels"),
         "signature": Column(pl.String, "size and modification time of the files: a replaced scan differs"),
     },

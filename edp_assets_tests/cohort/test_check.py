@@ -137,6 +137,29 @@ def test_check_cohort__all_breaks_at_once(cohort_folder: Path) -> None:
         assert " ".join(problem.remedy.split()) in words
 
 
+def test_check_cohort__doubtful_scans_are_told_with_what_to_do(cohort_folder: Path) -> None:
+    from nibabel import Nifti1Image, load, save
+
+    images = cohort_folder / "images"
+    image = load(images / "1000001_fat.nii.gz")
+    save(Nifti1Image(np.asarray(image.dataobj) * 30, image.affine), images / "1000001_fat.nii.gz")
+    mask = load(images / "1000002_mask.nii.gz")
+    voxels = np.asarray(mask.dataobj).copy()
+    voxels[5, 5, 5] = 1
+    save(Nifti1Image(voxels, mask.affine), images / "1000002_mask.nii.gz")
+    voxels[:, :, 2:] = 0
+    save(Nifti1Image(voxels, mask.affine), images / "1000003_mask.nii.gz")
+    problems = check_cohort(cohort_folder, deep=True)
+    assert len(problems) == 3
+    assert_told(
+        problems, "excluded", "scans.csv", "row 2, eid 1000001, liver", "fat-water swap suspected: images/1000001_m"
+    )
+    edge = "mask touches the volume's edge: images/1000002_mask.nii.gz: wanted an organ that ends inside the volume"
+    assert_told(problems, "excluded", "scans.csv", "row 3, eid 1000002, liver", edge)
+    assert_told(problems, "excluded", "scans.csv", "row 4, eid 1000003, liver", "found 1")
+    assert "or lower min_slices in cohort.toml; until then the scan is left out" in problems[2].remedy
+
+
 def test_check_cohort__wrong_settings_do_not_hide_the_tables(cohort_folder: Path) -> None:
     path = cohort_folder / "cohort.toml"
     path.write_text(path.read_text().replace("GRCh37", "hg19"))

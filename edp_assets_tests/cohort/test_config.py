@@ -99,6 +99,18 @@ def test_load_cohort__no_file(tmp_path: Path) -> None:
         load_cohort(tmp_path / "nowhere")
 
 
+def test_load_cohort__limits_of_an_organ(cohort_folder: Path, edit: Callable[..., None]) -> None:
+    limits = 'may_touch = ["superior"]\nfat_fraction = [0.1, 0.9]\nmin_slices = 1\n[organs.hippocampus]\n'
+    edit(cohort_folder / "cohort.toml", "[organs.liver]", f"[organs.liver]\n{limits}")
+    organs = load_cohort(cohort_folder).settings.organs
+    liver = organs["liver"]
+    assert (liver.may_touch, liver.fat_fraction, liver.min_slices) == (("superior",), (0.1, 0.9), 1)
+    assert len(organs["hippocampus"].may_touch) == 6  # nothing is known of where it may end
+    edit(cohort_folder / "cohort.toml", '["superior"]', '["top"]')
+    with pytest.raises(CohortError, match=r"(?s)'left', 'right'.*'superior' \(found 'top'\)"):
+        load_cohort(cohort_folder)
+
+
 def test_load_cohort__no_organs(cohort_folder: Path, edit: Callable[..., None]) -> None:
     edit(cohort_folder / "cohort.toml", "[organs.liver]", "")
     with pytest.raises(CohortError, match=r"at least one section \[organs"):

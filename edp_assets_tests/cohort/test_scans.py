@@ -104,14 +104,36 @@ def test_read_scans__a_column_a_channel_of_every_organ(cohort_folder: Path, edit
 
 
 def test_read_scans__mask_labels(cohort_folder: Path) -> None:
-    rows = [
-        f"100000{i},liver,{files(1000000 + i)},{label}" for i, label in enumerate(("3", "3.0", "", "0", "x", "1.5"), 1)
-    ]
+    labels = ("3", "2.0 + 3", "", "kidney_left+kidney_right", "0", "1.5")
+    rows = [f"100000{i},liver,{files(1000000 + i)},{label}" for i, label in enumerate(labels, 1)]
+    read = read_rows(cohort_folder, *rows, "1000007,liver,a,b,c,2+liver", header=HEADER + ",mask_label")
+    assert read.table["mask_label"].to_list()[:4] == ["3", "2+3", None, "kidney_left+kidney_right"]
+    refused = [p for p in read.problems if p.severity == "refused"]
+    assert [p.where for p in refused] == [f"row {row}, eid 100000{row - 1}, liver" for row in (6, 7, 8)]
+    assert "2+3, kidney_left+kidney_right" in refused[0].wanted
+
+
+def test_read_scans__unknown_label_name_is_refused_once_with_the_near_ones(cohort_folder: Path) -> None:
+    rows = [f"100000{i},liver,{files(1000000 + i)},kidny_left" for i in (1, 2)]
     read = read_rows(cohort_folder, *rows, header=HEADER + ",mask_label")
-    assert read.table["mask_label"].to_list()[:3] == [3, 3, None]
-    assert [p.where for p in read.problems if p.severity == "refused"] == [
-        f"row {row}, eid 100000{row - 1}, liver" for row in (5, 6, 7)
-    ]
+    (problem,) = [p for p in read.problems if p.severity == "refused"]
+    assert problem.where == "row 2, eid 1000001, liver"
+    assert problem.found.startswith('unknown label name "kidny_left" (near: kidney_left')
+
+
+def test_read_scans__a_name_that_the_mask_file_has_is_known(cohort_folder: Path) -> None:
+    import nibabel
+
+    path = cohort_folder / "images/1000001_mask.nii.gz"
+    mask = nibabel.load(path)
+    xml = b'<LabelTable><Label Key="1"><![CDATA[lobus_caudatus]]></Label></LabelTable>'
+    mask.header.extensions.append(nibabel.nifti1.Nifti1Extension(0, xml))
+    data = mask.get_fdata()
+    nibabel.save(nibabel.Nifti1Image(data, mask.affine, mask.header), path)
+    row = f"1000001,liver,{files(1000001)},"
+    assert read_rows(cohort_folder, row + "lobus_caudatus", header=HEADER + ",mask_label").problems == []
+    (problem,) = read_rows(cohort_folder, row + "lobus_caudatis", header=HEADER + ",mask_label").problems
+    assert problem.found == 'unknown label name "lobus_caudatis" (near: lobus_caudatus)'
 
 
 def test_read_scans__an_organ_without_a_scan_is_refused(cohort_folder: Path, edit: Callable[..., None]) -> None:

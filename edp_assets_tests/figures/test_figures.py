@@ -187,6 +187,36 @@ def test_crop_montage__shows_middle_slices_of_every_channel():
     assert_png(fig)
 
 
+def test_crop_montage__coronal_slices_in_true_proportions():
+    crop = np.zeros((2, 4, 10, 12), np.uint8)
+    crop[1, 3] = 255  # the top slice of water
+    fig = imaging.crop_montage([crop], ["a"], "liver", ["fat", "water"], [(2.0, 2.0, 6.0)])
+    assert [ax.get_ylabel() for ax in fig.axes] == ["fat", "water", "fat\ncoronal", "water\ncoronal"]
+    coronal = np.asarray(fig.axes[3].images[0].get_array())
+    assert coronal.shape == (12, 12)
+    assert (coronal[-3:] == 255).all()
+    assert (coronal[:-3] == 0).all()
+    assert_png(fig)
+
+
+def test_crop_sample__is_seeded_and_uniform_over_all_that_pass_by():
+    def drawn(seed, n=40):
+        sample = imaging.CropSample(seed, size=4)
+        for i in range(n):
+            sample.add(np.full((1, 2, 3, 3), i, np.uint8), (1.0, 1.0, 1.0), str(i))
+        assert sample.seen == n
+        return [int(label) for label in sample.labels]
+
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert drawn(0, n=3) == [0, 1, 2]
+    few = imaging.CropSample(seed=0)
+    few.add(np.ones((1, 2, 3, 3), np.uint8), (1.0, 1.0, 1.0), "1,432 ml")
+    assert [ax.get_title() for ax in few.montage("liver", ["t1"]).axes] == ["1,432 ml", ""]
+    everyone = np.concatenate([drawn(seed) for seed in range(100)])
+    assert abs(everyone.mean() - 19.5) < 4 * 11.5 / np.sqrt(len(everyone))
+    assert len(set(everyone)) == 40
+
+
 def test_crop_montage__refuses_labels_that_do_not_match():
     with pytest.raises(ValueError, match="found 1 crops, 2 labels"):
         imaging.crop_montage([np.zeros((1, 2, 3, 3), np.uint8)], ["a", "b"])

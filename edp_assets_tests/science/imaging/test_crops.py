@@ -1,6 +1,7 @@
 """Crops against arithmetic on small volumes and against other programs' numbers on real scans."""
 
 import json
+import weakref
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from edp_assets.science.imaging.crops import crop_scan
+from edp_assets.science.imaging.labels import TOTALSEGMENTATOR
 from edp_assets.science.imaging.nifti import ImageError, Volume, read_volume
 
 DATA = Path(__file__).resolve().parents[3] / "../shared/data"
@@ -147,22 +149,131 @@ def test_crop_scan__same_anatomy_in_another_orientation_gives_the_same_crop(tmp_
     assert crop.spacing_mm == pytest.approx(wanted.spacing_mm)
 
 
-@pytest.mark.parametrize("organ", ["liver", "spleen", "kidney_left", "kidney_right"])
-def test_crop_scan__reproduces_totalsegmentator_statistics(organ):
-    if not CT.exists():
-        pytest.skip("totalsegmentator_ct is not here")
-    wanted = json.loads((CT / "statistics.json").read_text())[organ]
-    crop = crop_scan([read_volume(CT / "example_ct_sm.nii.gz")], read_volume(CT / f"{organ}.nii.gz"))
-    assert crop.volume_ml * 1000 == pytest.approx(wanted["volume"], rel=1e-6)
-    assert crop.mean_intensity[0] == pytest.approx(wanted["intensity"], abs=1e-5)
+def ct_organs():
+    """Every organ of which there is a mask, with TotalSegmentator's volume (mm3) and mean intensity; 0 where empty."""
+    statistics = json.loads((CT / "statistics.json").read_text()) if CT.exists() else {}
+    return {organ: found for organ, found in statistics.items() if (CT / f"{organ}.nii.gz").exists()}
 
 
-@pytest.mark.parametrize("organ", ["heart", "brain", "femur_left"])
-def test_crop_scan__refuses_the_empty_totalsegmentator_masks(organ):
-    if not CT.exists():
+def test_crop_scan__reproduces_totalsegmentator_statistics_and_refuses_its_empty_masks():
+    organs = ct_organs()
+    if not organs:
         pytest.skip("totalsegmentator_ct is not here")
-    with pytest.raises(ImageError, match="empty mask"):
-        crop_scan([read_volume(CT / "example_ct_sm.nii.gz")], read_volume(CT / f"{organ}.nii.gz"))
+    image = read_volume(CT / "example_ct_sm.nii.gz")
+    full = {organ: found for organ, found in organs.items() if found["volume"]}
+    assert set(full) == {"liver", "spleen", "kidney_left", "kidney_right"}
+    for organ, wanted in full.items():
+        crop = crop_scan([image], read_volume(CT / f"{organ}.nii.gz"), organ=organ)
+        assert crop.volume_ml * 1000 == pytest.approx(wanted["volume"], rel=1e-6)
+        assert crop.mean_intensity[0] == pytest.approx(wanted["intensity"], rel=1e-4)
+    assert set(organs) - set(full) == {"heart", "brain", "femur_left"}
+    for organ in set(organs) - set(full):
+        with pytest.raises(ImageError, match="empty mask") as caught:
+            crop_scan([image], read_volume(CT / f"{organ}.nii.gz"), organ=organ)
+        assert caught.value.reason == "empty mask"
+
+
+@pytest.mark.parametrize("label", ["2+3", "kidney_left+kidney_right", None])
+def test_crop_scan__kidneys_of_a_multi_label_file_are_those_of_two_files(tmp_path, label):
+    organs = ct_organs()
+    if not organs:
+        pytest.skip("totalsegmentator_ct is not here")
+    image = read_volume(CT / "example_ct_sm.nii.gz")
+    merged = np.zeros(image.data.shape, np.uint8)
+    for organ, number in (("spleen", 1), ("kidney_right", 2), ("kidney_left", 3), ("liver", 5)):
+        mask = nib.load(CT / f"{organ}.nii.gz")
+        merged = merged if merged.any() else np.zeros(mask.shape, np.uint8)
+        merged[np.asanyarray(mask.dataobj) > 0] = number
+    stored = nib.Nifti1Image(merged, mask.affine)
+    if label is None:  # the file says itself what its labels are
+        rows = "".join(f'<Label Key="{TOTALSEGMENTATOR["total"][n]}"><![CDATA[{n}]]></Label>' for n in organs)
+        stored.header.extensions.append(nib.nifti1.Nifti1Extension(0, f"<LabelTable>{rows}</LabelTable>".encode()))
+    nib.save(stored, tmp_path / "segmentation.nii.gz")
+    crop = crop_scan([image], read_volume(tmp_path / "segmentation.nii.gz"), label, "kidneys")
+    left, right = organs["kidney_left"], organs["kidney_right"]
+    assert crop.volume_ml * 1000 == pytest.approx(left["volume"] + right["volume"], rel=1e-6)
+    mean = np.average([left["intensity"], right["intensity"]], weights=[left["volume"], right["volume"]])
+    assert crop.mean_intensity[0] == pytest.approx(mean, rel=1e-4)
+
+
+@pytest.mark.parametrize("subject", ["0001", "0042"])
+def test_crop_scan__right_and_left_of_a_ukbb_dixon_scan_stay_apart(tmp_path, subject):
+    """Landmarks, odd right and even left, stored L, A, S; the image holds each voxel's own place, mm to the right."""
+    path = DATA / "ukbb_dixon_atlas" / subject / "bone_joints.nii.gz"
+    if not path.exists():
+        pytest.skip("ukbb_dixon_atlas is not here")
+    stored = nib.load(path)
+    assert nib.aff2axcodes(stored.affine) == ("L", "A", "S")
+    landmarks = np.asanyarray(stored.dataobj)
+    labels = landmarks.copy()
+    labels[1:] |= landmarks[:-1]  # two voxels each: one alone has no contrast
+    nib.save(nib.Nifti1Image(labels, stored.affine), tmp_path / "mask.nii.gz")
+    x = stored.affine[0, 3] + stored.affine[0, 0] * np.arange(labels.shape[0])
+    place = np.broadcast_to(np.rint(x).astype(np.int16)[:, None, None], labels.shape)
+    nib.save(nib.Nifti1Image(place, stored.affine), tmp_path / "place.nii.gz")
+    image, mask = read_volume(tmp_path / "place.nii.gz"), read_volume(tmp_path / "mask.nii.gz")
+    odd = [int(n) for n in np.unique(labels) if n % 2]
+    for number in odd:
+        right, left = (crop_scan([image], mask, label) for label in (number, number + 1))
+        assert right.mean_intensity[0] > 50 > -50 > left.mean_intensity[0]
+        for crop in (right, left):
+            assert crop.mask_voxels == 2
+            assert crop.voxels[0].ravel().tolist() == [1, 255]  # columns run to the right
+    both = crop_scan([image], mask, "+".join(str(n) for n in (odd[0], odd[0] + 1)))
+    columns = np.nonzero(both.voxels[0].any(axis=(0, 1)))[0]
+    assert both.mask_voxels == 4
+    assert columns.max() - columns.min() + 1 == both.voxels.shape[3]
+    assert (both.voxels[0, :, :, -2:] > 200).sum() == 2  # the right one lies at larger x
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("scaling", [(1.0, 0.0), (0.37, 0.0), (2.0, -300.0), (-1.5, 900.0)])
+def test_crop_scan__percentiles_are_numpys_whatever_the_type(dtype, scaling):
+    """The oracle: numpy.percentile over the values in the image's own units, sorted as float64."""
+    rng = np.random.default_rng(3)
+    data = rng.integers(0, 251, (12, 11, 10)).astype(dtype)
+    mask = rng.random(data.shape) < 0.4
+    image = Volume(data, AFFINE, slope=scaling[0], intercept=scaling[1])
+    values = data.astype(np.float64) * scaling[0] + scaling[1]
+    crop = crop_scan([image], Volume(mask.astype(np.uint8), AFFINE))
+    inside = values[mask]
+    lower, upper = np.percentile(inside, [0.5, 99.5])
+    if (values >= 0).all() or -values[values < 0].sum() <= 0.01 * values[values > 0].sum():
+        lower = 0.0
+    wanted = np.where(mask, np.rint(1 + 254 * np.clip((values - lower) / (upper - lower), 0, 1)), 0)
+    box = tuple(slice(np.nonzero(mask)[i].min(), np.nonzero(mask)[i].max() + 1) for i in range(3))
+    np.testing.assert_array_equal(crop.voxels[0], wanted[box].transpose(2, 1, 0))
+    assert crop.mean_intensity[0] == pytest.approx(inside.mean())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.bool_])
+def test_crop_scan__a_mask_of_any_type_and_memory_order(dtype):
+    image, mask = scan()
+    wanted = crop_scan([image], mask)
+    for order in ("C", "F"):
+        data = np.asarray(mask.data, dtype=dtype, order=order)
+        for other in (data, np.flip(np.flip(data, (0, 2)).copy(), (0, 2))):
+            crop = crop_scan([image], Volume(other, AFFINE), 1)
+            np.testing.assert_array_equal(crop.voxels, wanted.voxels)
+    scaled = Volume(mask.data.astype(np.uint8) * 4, AFFINE, slope=0.25)
+    np.testing.assert_array_equal(crop_scan([image], scaled, 1).voxels, wanted.voxels)
+
+
+def test_crop_scan__takes_images_one_at_a_time():
+    image, mask = scan()
+    alive = []
+
+    def images():
+        for _ in range(3):
+            assert all(reference() is None for reference in alive)  # the one before is gone
+            data = image.data.copy()
+            alive.append(weakref.ref(data))
+            yield Volume(data, AFFINE)
+            del data
+
+    assert crop_scan(images(), mask).voxels.shape[0] == 3
+    with pytest.raises(ValueError, match="at least one image"):
+        crop_scan(iter([]), mask)
 
 
 def test_crop_scan__hippocampus_volumes_are_voxel_counts_at_1_mm():

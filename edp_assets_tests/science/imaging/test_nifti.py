@@ -2,6 +2,7 @@
 
 import gzip
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -55,7 +56,9 @@ def test_read_volume__scaled_integers_are_read_in_their_units(tmp_path):
     image = nib.Nifti1Image(anatomy(), AFFINE)
     image.header.set_slope_inter(0.5, 3)
     (tmp_path / "scaled.nii").write_bytes(image.to_bytes())
-    np.testing.assert_allclose(read_volume(tmp_path / "scaled.nii").data, anatomy() * 0.5 + 3)
+    volume = read_volume(tmp_path / "scaled.nii")
+    np.testing.assert_array_equal(volume.data, anatomy())
+    np.testing.assert_allclose(volume.values(volume.data), anatomy() * 0.5 + 3)
 
 
 def test_read_volume__single_time_point_is_squeezed_and_more_refused(tmp_path):
@@ -65,6 +68,33 @@ def test_read_volume__single_time_point_is_squeezed_and_more_refused(tmp_path):
     assert caught.value.reason == "not a 3D image"
     with pytest.raises(ImageError, match="wanted 3 axes"):
         read_volume(write(tmp_path / "flat.nii", anatomy((4, 5))))
+
+
+@pytest.mark.parametrize("cut", [40, 400, None])
+def test_read_volume__gzip_in_several_members(tmp_path, cut):
+    """As pigz or bgzip write it; two members of one size look like one whole file to whoever reads the first alone."""
+    plain = nib.Nifti1Image(anatomy((10, 10, 10)), AFFINE).to_bytes()
+    half = cut or len(plain) // 2
+    (tmp_path / "two.nii.gz").write_bytes(gzip.compress(plain[:half]) + gzip.compress(plain[half:]))
+    np.testing.assert_array_equal(read_volume(tmp_path / "two.nii.gz").data, anatomy((10, 10, 10)))
+
+
+def test_read_volume__a_trailer_that_lies_about_the_size_is_corrupt(tmp_path):
+    packed = gzip.compress(nib.Nifti1Image(anatomy(), AFFINE).to_bytes())
+    for size in (b"\x00\x00\x00\x00", b"\x01\x00\x00\x00", b"\xff\xff\xff\xff"):
+        (tmp_path / "lies.nii.gz").write_bytes(packed[:-4] + size)
+        with pytest.raises(ImageError, match="Incorrect length of data produced"):
+            read_volume(tmp_path / "lies.nii.gz")
+
+
+def test_read_volume__does_not_copy_the_voxels(tmp_path):
+    path = write(tmp_path / "big.nii.gz", np.zeros((100, 100, 100), np.int16))
+    read_volume(path)
+    tracemalloc.start()
+    volume = read_volume(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert volume.data.nbytes <= peak < 1.05 * volume.data.nbytes
 
 
 def test_read_volume__missing_file():
