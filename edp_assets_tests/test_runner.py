@@ -50,12 +50,30 @@ def test_ranges__follow_the_order_of_the_keys_not_the_alphabet() -> None:
 
 
 def test_chosen_stages__unknown_encoder_and_selection_are_told() -> None:
-    with pytest.raises(ValueError, match="the encoders are mae"):
-        _chosen_stages(Choice(encoders=("resnet",)))
+    with pytest.raises(ValueError, match="the encoders are imagenet, mae, video_mae"):
+        _chosen_stages(Choice(encoders=("resnet",)), ("mae",))
     with pytest.raises(ValueError, match="matches no asset"):
-        _chosen_stages(Choice(select="key:nothing"))
+        _chosen_stages(Choice(select="key:nothing"), ("mae",))
 
 
 def test_chosen_stages__upstream_of_a_selection_keeps_the_order_of_the_flow() -> None:
-    chosen = ["/".join(stage.spec.asset) for stage in _chosen_stages(Choice(select="+key:organ_volumes"))]
+    chosen = ["/".join(stage.spec.asset) for stage in _chosen_stages(Choice(select="+key:organ_volumes"), ("mae",))]
     assert chosen == ["participants", "scans", "masked_crops", "organ_volumes"]
+
+
+def test_chosen_stages__the_cohorts_encoders_unless_others_are_named() -> None:
+    def encoders(choice: Choice) -> set[str]:
+        return {s.spec.asset[0] for s in _chosen_stages(choice, ("mae", "video_mae")) if s.group == "association"}
+
+    assert encoders(Choice()) == {"mae", "video_mae"}
+    assert encoders(Choice(encoders=("imagenet",))) == {"imagenet"}
+
+
+def test_chosen_stages__every_encoder_has_the_same_chain() -> None:
+    chains = {
+        name: [s.spec.asset[1] for s in _chosen_stages(Choice(encoders=(name,)), ()) if s.spec.asset[0] == name]
+        for name in ("mae", "video_mae", "imagenet")
+    }
+    assert chains["mae"] == chains["video_mae"] == chains["imagenet"]
+    assert chains["mae"][0] == "encoder"
+    assert chains["mae"][-1] == "gene_hits"

@@ -243,3 +243,45 @@ def test_definitions__validate_in_the_users_way(tmp_path: Path) -> None:
     (tmp_path / "dagster/dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     done = subprocess.run(command, cwd=root, env=environment(tmp_path), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_run__an_imagenet_baseline_from_a_weights_file_or_word_where_to_put_it(
+    finished: tuple[Path, str], cohort_copy: Path, tmp_path: Path
+) -> None:
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    model = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+    home = copy_home(finished[0], tmp_path / "home")
+    (home / "cohort.json").unlink()  # the same cohort, at another place
+    with (cohort_copy / "cohort.toml").open("a") as file:
+        file.write(f'[encoders.imagenet]\nmodel = "{model}"\nweights = "model.safetensors"\n')
+    only = ("--encoder", "imagenet", "--organ", "liver", "--icd10", "K76")
+    without = run_edp(home, "run", str(cohort_copy), *only)
+    assert without.returncode == 1
+    assert "model.safetensors: wanted timm's safetensors file" in without.stderr
+    assert "Hugging Face repository timm/" in without.stderr
+    torch.manual_seed(0)
+    save_file(timm.create_model(model, pretrained=False).state_dict(), cohort_copy / "model.safetensors")
+    done = run_edp(home, "run", str(cohort_copy), *only)
+    assert done.returncode == 0, done.stderr
+    stored = tables(home)
+    z = stored["embeddings"].filter(encoder="imagenet")
+    assert z.select("organ", pl.col("z").list.len()).unique().rows() == [("liver", 192)]
+    assert stored["gwas_summary_stats"].filter(encoder="imagenet").height > 0
+    quality = stored["encoder_quality"].filter(organ="liver", target="volume_ml", features="embedding")
+    assert set(quality["encoder"]) == {"mae", "video_mae", "imagenet"}
+
+
+def test_run__encoder_quality_holds_every_encoder_beside_its_controls(finished: tuple[Path, str]) -> None:
+    quality = tables(finished[0])["encoder_quality"]
+    assert set(quality.select("encoder", "features").unique().rows()) == {
+        ("mae", "embedding"), ("mae", "untrained encoder"), ("video_mae", "embedding"),
+        ("video_mae", "untrained encoder"), (None, "pixel components"), (None, "organ volume"),
+    }  # fmt: skip
+    volume = quality.filter(target="volume_ml", features="embedding")
+    assert volume["participants"].to_list() == [99] * 6
+    assert volume["pearson_r"].min() > 0.6
+    assert quality.filter(features="organ volume")["target"].unique().to_list() == ["age"]
+    assert not quality["collapsed"].any()

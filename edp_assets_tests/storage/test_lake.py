@@ -32,6 +32,38 @@ def test_write__read_gives_the_same_rows_whatever_the_chunks(tmp_path: Path) -> 
     assert [frame.height for frame in lake.batches(ASSET, cell, 4)] == [4, 4, 2]
 
 
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(0, 20), st.integers(1, 4))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_batches__skipping_gives_the_rows_after(tmp_path: Path, groups: list[int], skip: int, rows: int) -> None:
+    lake, cell, whole = Lake(tmp_path), cell_of({"organ": "liver", "icd10": "K76"}), scores(sum(groups))
+    ends = np.cumsum(groups)
+    lake.write(ASSET, cell, "edp_scores", Stored([whole[a - n : a] for a, n in zip(ends, groups, strict=True)]), "")
+    found = [eid for frame in lake.batches(ASSET, cell, rows, skip=skip) for eid in frame["eid"]]
+    assert found == whole["eid"].to_list()[skip:]
+
+
+def test_sample__whole_row_groups_in_their_order_seeded(tmp_path: Path) -> None:
+    lake, cell, whole = Lake(tmp_path), cell_of({"organ": "liver", "icd10": "K76"}), scores(40)
+    lake.write(ASSET, cell, "edp_scores", Stored([whole[k : k + 4] for k in range(0, 40, 4)]), "")
+    partition = Partitions(lake, ASSET, [cell]).partition(cell)
+
+    def drawn(rows: int, seed: int) -> list[str]:
+        return [eid for frame in partition.sample(rows, seed) for eid in frame["eid"]]
+
+    assert len(drawn(10, 0)) == 12
+    assert drawn(10, 0) == sorted(drawn(10, 0), key=int)
+    assert drawn(10, 0) == drawn(10, 0) != drawn(10, 1)
+    assert drawn(1000, 0) == whole["eid"].to_list()
+
+
+def test_version__of_what_is_not_stored_is_none(tmp_path: Path) -> None:
+    lake, cell = Lake(tmp_path), cell_of({"organ": "liver", "icd10": "K76"})
+    partition = Partitions(lake, ASSET, [cell]).partition(cell)
+    assert partition.version is None
+    stored = lake.write(ASSET, cell, "edp_scores", Stored(scores(3)), "")
+    assert partition.version == stored.version
+
+
 # A lake key may hold anything: it must neither leave the lake nor be confused with another.
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=4, unique=True))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -68,12 +68,24 @@ warmup_epochs = 0.5
 batch_size = 128
 learning_rate = 2e-3
 checkpoint_seconds = 20
+[encoders.video_mae]
+size = "tiny"
+decoder_width = 64
+decoder_depth = 1
+decoder_heads = 4
+epochs = 6
+warmup_epochs = 0.5
+batch_size = 32
+learning_rate = 8e-3
+checkpoint_seconds = 20
 """
 ORGAN_TOML = """\
 [organs.{organ}]
 channels = ["fat", "water"]
 patch = 6
 resolution = 48
+patch_video = 6
+resolution_video = 48
 adjust_for = {adjust_for}
 """
 # The first components of the kidneys' and the heart's embeddings are their size, which would decide every cluster.

@@ -19,6 +19,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from edp_assets.science.encoders.attention import Attention
+from edp_assets.science.encoders.last_block import cls_after
 from edp_assets.science.imaging.slices import padded_resolution
 from edp_assets.settings import VIT_SIZES, EncoderSettings
 
@@ -322,7 +323,8 @@ class MaskedViT(nn.Module):
         The last block and the final norm are not applied: `hidden_states[-2]` in Hugging Face's terms, timm's
         `get_intermediate_layers(n=[depth - 2])`.
         """
-        return self._encode(self.patchify(items), self.encoder_positions[:, 1:], self.blocks[:-1])[:, 0].float()
+        tokens = self._encode(self.patchify(items), self.encoder_positions[:, 1:], self.blocks[:-2])
+        return cls_after(self.blocks[-2], tokens).float()
 
 
 class _Loss(nn.Module):
