@@ -15,12 +15,14 @@ from edp_assets.settings import EncoderSettings, OrganSettings
 MODULE = "edp_assets.science.encoders.train"
 BARE = f"""
 import runpy, sys
+from importlib.machinery import PathFinder
 blocked = {{"dagster", "polars", "duckdb", "pandas", "scipy", "sklearn", "matplotlib", "nibabel", "pyarrow", "rich"}}
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name in blocked:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Absent())
+class Others:
+    # What is installed, less the blocked.
+    find_distributions = PathFinder.find_distributions
+    def find_spec(name, path=None, target=None):
+        return None if name.split(".")[0] in blocked else PathFinder.find_spec(name, path, target)
+sys.meta_path = [Others if finder is PathFinder else finder for finder in sys.meta_path]
 runpy.run_module("{MODULE}", run_name="__main__")
 """
 
