@@ -30,7 +30,11 @@ ui: $(VENV)/.installed  ## the Dagster UI on 127.0.0.1:$(PORT)
 	@$(BIN)/python -c 'from edp_assets.storage.home import Home; Home.from_environment().prepare()'
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
-bench: $(VENV)/.installed  ## every benchmark against its peer
+$(VENV)/.bench-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,bench]'
+	@touch $@
+
+bench: $(VENV)/.bench-installed  ## every benchmark against its peer
 	$(BIN)/python -m edp_assets_tests.benchmarks
 
 acceptance: $(VENV)/.installed  ## the demo over three seeds against its planted truth (half an hour)

@@ -13,7 +13,7 @@ import torch
 
 from edp_assets.science.encoders.checkpoints import TrainedEncoder, read_trained
 from edp_assets.science.encoders.packs import Items
-from edp_assets.science.encoders.train import CHECKPOINT, TRAINED, Recipe
+from edp_assets.science.encoders.train import CHECKPOINT, FAILED, TRAINED, Recipe
 from edp_assets.science.encoders.training import TrainingError, train
 
 KEPT_LINES = 20
@@ -54,6 +54,7 @@ def launch(folder: Path, processes: int, log: Callable[[str], None]) -> None:
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))
     environment = {**os.environ, "OMP_NUM_THREADS": threads}
     said: list[str] = []
+    failures: list[str] = []
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:
@@ -61,10 +62,13 @@ def launch(folder: Path, processes: int, log: Callable[[str], None]) -> None:
         try:
             for line in process.stdout:
                 said = [*said[1 - KEPT_LINES :], line.rstrip()]
+                if line.startswith(FAILED) and line.strip() not in failures:
+                    failures.append(line.strip())
                 if re.search(r"loss|checkpoint|resumed", line):
                     log(line.strip())
         except BaseException:
             process.terminate()
             raise
     if process.returncode:
-        raise TrainingError(f"{processes} training processes ended with code {process.returncode}: " + "\n".join(said))
+        why = failures or said
+        raise TrainingError(f"{processes} training processes ended with code {process.returncode}: " + "\n".join(why))

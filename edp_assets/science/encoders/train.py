@@ -35,6 +35,7 @@ from edp_assets.settings import ORGANS, EncoderSettings, OrganSettings, VideoMae
 log = logging.getLogger(__name__)
 
 PACK, RECIPE, CHECKPOINT, TRAINED = "items.pack", "recipe.json", "training.safetensors", "trained.safetensors"
+FAILED = "edp_assets training failed: "
 BIOBANK_SLICES, BIOBANK_EPOCHS = 10_000_000, 30
 """The paper's runs (appendix A.1)."""
 
@@ -83,7 +84,10 @@ def main() -> None:
                 "--synthetic writes the folder's pack: run it once without torchrun, then with, without it"
             )
         prepare_synthetic(given.folder, given.synthetic)
-    trained, report = train_folder(given.folder)
+    try:
+        trained, report = train_folder(given.folder)
+    except ValueError as error:
+        raise SystemExit(f"{FAILED}{error}") from error
     if trained is not None:
         print(json.dumps(report, indent=2))
 

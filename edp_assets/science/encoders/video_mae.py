@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from edp_assets.science.encoders.vit import MaskedViT, MaskedViTConfig, recipe_fields
-from edp_assets.settings import EncoderSettings, OrganSettings
+from edp_assets.settings import OrganSettings, VideoMaeSettings
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,14 @@ class VideoMaeConfig(MaskedViTConfig):
         return (self.tubelet, self.patch, self.patch)
 
     @classmethod
-    def from_settings(cls, organ: OrganSettings, encoder: EncoderSettings) -> Self:
+    def from_settings(cls, organ: OrganSettings, encoder: VideoMaeSettings) -> Self:
         """Build the shape that one organ's encoder takes under a recipe."""
         return cls(
             channels=len(organ.channels),
             resolution=organ.resolution_video,
             patch=organ.patch_video,
+            frames=encoder.frames,
+            tubelet=encoder.tubelet,
             **recipe_fields(encoder),
         )
 

@@ -37,5 +37,5 @@ def test_train_here_or_launch__two_processes_give_what_one_gives(tmp_path):
 
 
 def test_launch__a_failure_is_told_in_the_processes_words(tmp_path):
-    with pytest.raises(TrainingError, match="recipe.json: wanted the recipe of a run, found no file"):
+    with pytest.raises(TrainingError, match=r"recipe\.json: wanted the recipe of a run, found no file"):
         launch(tmp_path, 2, lambda line: None)
