@@ -6,7 +6,7 @@ import torch
 
 from edp_assets.science.encoders.video_mae import VideoMaeConfig, VideoMaskedAutoencoder
 from edp_assets.science.encoders.vit import normalised, sincos_positions
-from edp_assets.settings import ORGANS, EncoderSettings
+from edp_assets.settings import ORGANS, VideoMaeSettings
 
 
 @pytest.fixture
@@ -41,11 +41,16 @@ def generator(seed=0):
 
 
 def test_config__from_settings_and_round_trip():
-    config = VideoMaeConfig.from_settings(ORGANS["liver"], EncoderSettings(mask_ratio=0.9))
+    config = VideoMaeConfig.from_settings(ORGANS["liver"], VideoMaeSettings())
     assert (config.kind, config.item_shape) == ("video_mae", (2, 16, 144, 144))
     assert (config.grid, config.places, config.times) == ((8, 21, 21), 441, 8)  # 144 by 7: padded to 147
     assert config.visible_patches == 8 * 44
     assert VideoMaeConfig.from_dict(config.to_dict()) == config
+
+
+def test_config__frames_and_tubelet_come_from_the_settings():
+    config = VideoMaeConfig.from_settings(ORGANS["liver"], VideoMaeSettings(frames=40, tubelet=4))
+    assert (config.frames, config.tubelet, config.times) == (40, 4, 10)
 
 
 @pytest.mark.parametrize(
