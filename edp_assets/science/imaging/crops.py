@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,9 @@ def crop_scan(
         wanted = "non-zero voxels" if labels is None else f"voxels of label {' or '.join(map(str, labels))}"
         raise ImageError("empty mask", f"{mask.name}: wanted {wanted}, found none; segment it again or drop the scan")
     box, inside = found
+    # Of the mask only the grid is needed now. Its voxels go before an image comes: what is held at once then stays
+    # below the size at which the C allocator hands memory back after every scan, and pays page faults for it again.
+    mask = replace(mask, data=np.broadcast_to(np.uint8(0), mask.data.shape))
     where = np.flatnonzero(inside)
     # map, not a loop: a loop's variable would keep one image in memory while the next is read.
     cut = list(map(lambda image: _cut_channel(image, mask, box, inside.shape, where), images))  # noqa: C417

@@ -261,7 +261,12 @@ def test_crop_scan__a_mask_of_any_type_and_memory_order(dtype):
 
 def test_crop_scan__takes_images_one_at_a_time():
     image, mask = scan()
-    alive = []
+    alive = [weakref.ref(mask.data)]
+
+    def handed_over():  # as `crop_scan(images, read_volume(path))`: nobody else holds the mask
+        nonlocal mask
+        given, mask = Volume(mask.data, AFFINE), None
+        return given
 
     def images():
         for _ in range(3):
@@ -271,9 +276,9 @@ def test_crop_scan__takes_images_one_at_a_time():
             yield Volume(data, AFFINE)
             del data
 
-    assert crop_scan(images(), mask).voxels.shape[0] == 3
+    assert crop_scan(images(), handed_over()).voxels.shape[0] == 3
     with pytest.raises(ValueError, match="at least one image"):
-        crop_scan(iter([]), mask)
+        crop_scan(iter([]), scan()[1])
 
 
 def test_crop_scan__hippocampus_volumes_are_voxel_counts_at_1_mm():
