@@ -73,11 +73,13 @@ size = "tiny"
 decoder_width = 64
 decoder_depth = 1
 decoder_heads = 4
-epochs = 6
+epochs = 4
 warmup_epochs = 0.5
 batch_size = 32
 learning_rate = 8e-3
 checkpoint_seconds = 20
+[evidence]
+scans = 400
 """
 ORGAN_TOML = """\
 [organs.{organ}]

@@ -99,11 +99,11 @@ def test_recipe__round_trip_and_errors(tiny, tmp_path_factory):
 def test_flops_an_item__is_what_the_layers_multiply(config):
     """Forward products by hand; a backward pass costs twice as much, less the input gradient of the first layer."""
     tokens, decoder_tokens, pixels = 1 + config.visible_patches, 1 + config.patches, 2 * 16
-    per_block = [
-        depth * (n * 12 * width**2 + 2 * n**2 * width)
-        for depth, n, width in ((3, tokens, config.width), (1, decoder_tokens, config.decoder_width))
-    ]
-    maps = tokens * config.width * config.decoder_width + decoder_tokens * config.decoder_width * pixels
+    hidden, width, decoder = config.patches - config.visible_patches, config.width, config.decoder_width
+    blocks = 3 * (tokens * 12 * width**2 + 2 * tokens**2 * width)
+    # The decoder's one block is its last: queries' results are of the hidden patches alone.
+    last = decoder_tokens * 3 * decoder**2 + hidden * (9 * decoder**2 + 2 * decoder_tokens * decoder)
+    maps = tokens * width * decoder + hidden * decoder * pixels
     first = config.visible_patches * pixels * config.width
-    wanted = 2 * (3 * (sum(per_block) + maps) + 2 * first)
+    wanted = 2 * (3 * (blocks + last + maps) + 2 * first)
     assert flops_an_item(config) == pytest.approx(wanted, rel=0.02)
