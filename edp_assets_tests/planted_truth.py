@@ -19,14 +19,14 @@ import polars as pl
 from edp_assets.storage import warehouse
 
 EDPS = ("classifier", "clustering")
-PHENOTYPE = ["organ", "icd10", "method", "cluster"]
+PHENOTYPE = ["encoder", "organ", "icd10", "method", "cluster"]
 
 
 @dataclass(frozen=True)
 class Found:
     """Planted genes found (in the right organ), and the others that were hit.
 
-    `by_method` counts planted genes by method, "edp" being both EDP methods together.
+    `by_method` counts planted genes by method and by encoder, "edp" being all EDPs together.
     """
 
     planted: int
@@ -41,13 +41,14 @@ def found(home: Path, organs: tuple[str, ...] = ("liver", "kidneys", "heart")) -
     truth = json.loads((home / "demo_cohort/truth.json").read_text())
     planted = {v["gene"]: v["organ"] for v in truth["variants"] if v["organ"] in organs}
     hits = warehouse.query(
-        home / "warehouse.duckdb", "SELECT organ, method, gene FROM gene_hits WHERE gene IS NOT NULL"
+        home / "warehouse.duckdb", "SELECT encoder, organ, method, gene FROM gene_hits WHERE gene IS NOT NULL"
     )
     right = hits.filter(
         pl.col("gene").is_in(list(planted))
         & (pl.col("organ").is_null() | (pl.col("organ") == pl.col("gene").replace_strict(planted, default="")))
     )
     by_method = dict(right.group_by("method").agg(pl.col("gene").n_unique()).iter_rows())
+    by_method |= dict(right.drop_nulls("encoder").group_by("encoder").agg(pl.col("gene").n_unique()).iter_rows())
     edp = set(right.filter(pl.col("method").is_in(EDPS))["gene"])
     leads = warehouse.query(home / "warehouse.duckdb", "SELECT chromosome FROM lead_variants")["chromosome"]
     others = hits.filter(pl.col("method").is_in(EDPS) & ~pl.col("gene").is_in(list(planted)))
@@ -100,7 +101,7 @@ def calibrations(home: Path) -> Iterator[Calibration]:
     null = json.loads((cohort / "truth.json").read_text())["null_chromosomes"]
     statistics = warehouse.query(
         home / "warehouse.duckdb",
-        "SELECT organ, icd10, method, cluster, neg_log_10_p_value AS p FROM gwas_summary_stats "
+        "SELECT encoder, organ, icd10, method, cluster, neg_log_10_p_value AS p FROM gwas_summary_stats "
         "WHERE encoder IS NOT NULL AND list_contains(?, chromosome)",
         [null],
     )
@@ -128,6 +129,7 @@ def describe(home: Path) -> bool:
     counts = result.by_method
     edp, imaging = counts["edp"], counts.get("icd10_imaging_cohort", 0)
     print(f"  planted genes found by EDPs: {edp} of {result.planted}; missed: {', '.join(result.missed) or 'none'}")
+    print(f"    mae {counts.get('mae', 0)}, video_mae {counts.get('video_mae', 0)}")
     print(f"    classifier {counts.get('classifier', 0)}, clustering {counts.get('clustering', 0)}")
     print(f"    the code itself, imaging cohort: {imaging}; whole cohort: {counts.get('icd10_whole_cohort', 0)}")
     print(f"    organ volume: {counts.get('organ_volume', 0)}")

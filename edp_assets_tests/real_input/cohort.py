@@ -34,6 +34,8 @@ min_cases = 20
 channels = ["t1"]
 patch = 4
 resolution = 48
+patch_video = 4
+resolution_video = 48
 [encoders.mae]
 size = "tiny"
 decoder_width = 64
@@ -43,12 +45,21 @@ epochs = {epochs}
 warmup_epochs = 2
 batch_size = 128
 learning_rate = 2e-3
+[encoders.video_mae]
+size = "tiny"
+decoder_width = 64
+decoder_depth = 1
+decoder_heads = 4
+epochs = {video_epochs}
+warmup_epochs = 5
+batch_size = 32
+learning_rate = 8e-3
 [association]
 min_mac = 20
 """
 
 
-def build(folder: Path, *, epochs: int = 30, seed: int = 0) -> Path:
+def build(folder: Path, *, epochs: int, video_epochs: int, seed: int = 0) -> Path:
     """Write the cohort folder; the scans are read where they lie.
 
     Covariates: sex as HapMap gives it, genotype PCs from the genotypes; age, BMI, array and centre are made up. Related
@@ -56,7 +67,7 @@ def build(folder: Path, *, epochs: int = 30, seed: int = 0) -> Path:
     """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cohort.toml").write_text(COHORT.format(epochs=epochs))
+    (folder / "cohort.toml").write_text(COHORT.format(epochs=epochs, video_epochs=video_epochs))
     people = _people()
     eids = [f"9{i:06d}" for i in rng.permutation(len(people))]
     _write_genotypes(folder / "genotypes", eids)

@@ -85,7 +85,7 @@ def genetics(home: Path, level: float = 0.95, draws: int = 2000) -> dict[str, An
 
     statistics = warehouse.query(
         home / "warehouse.duckdb",
-        "SELECT icd10, method, cluster, neg_log_10_p_value AS p FROM gwas_summary_stats",
+        "SELECT encoder, icd10, method, cluster, neg_log_10_p_value AS p FROM gwas_summary_stats",
     )
     imaged = pl.read_parquet(home / f"lake/mae/association_basis/organ={ORGAN}/part.parquet", hive_partitioning=False)
     everyone = warehouse.query(home / "warehouse.duckdb", "SELECT * FROM participants")
@@ -94,13 +94,14 @@ def genetics(home: Path, level: float = 0.95, draws: int = 2000) -> dict[str, An
         "imaging": _null_lambdas(home, imaged["eid"], np.array(imaged["covariates"].to_list()), draws),
         "whole": _null_lambdas(home, everyone["eid"], np.column_stack([np.ones(len(design)), design]), draws),
     }
-    tail = (1 - level) / 2 / statistics.select("icd10", "method", "cluster").unique().height
+    tail = (1 - level) / 2 / statistics.select("encoder", "icd10", "method", "cluster").unique().height
     rows = []
-    for (method,), group in statistics.group_by("method"):
+    for (encoder, method), group in statistics.group_by("encoder", "method"):
         lambdas = [lambda_gc(g["p"].to_numpy()) for _, g in group.group_by("icd10", "cluster")]
         null = nulls["whole" if method == "icd10_whole_cohort" else "imaging"]
         low, high = np.quantile(null, [tail, 1 - tail])
-        rows += [(str(method), float(low), value, float(high)) for value in lambdas]
+        name = f"{encoder} {method}" if encoder else str(method)
+        rows += [(name, float(low), value, float(high)) for value in lambdas]
     hits = int((statistics["p"] > -np.log10(5e-8)).sum())
     return {"hits": hits, "lambdas": sorted(rows)}
 
@@ -131,11 +132,12 @@ def main() -> None:
     """Build the cohort, run the graph and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(".edp-real"))
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--video-epochs", type=int, default=100)
     arguments = parser.parse_args()
     folder, home = arguments.folder.resolve() / "cohort", arguments.folder.resolve() / "home"
     if not (folder / "cohort.toml").exists():
-        cohort.build(folder, epochs=arguments.epochs)
+        cohort.build(folder, epochs=arguments.epochs, video_epochs=arguments.video_epochs)
     command = [sys.executable, "-c", "from edp_assets.cli import main; main()", "run", str(folder)]
     subprocess.run(command, env={**os.environ, "EDP_HOME": str(home)}, check=True)
     print("volume from images, Pearson r out of sample:")
@@ -144,7 +146,7 @@ def main() -> None:
     found = genetics(home)
     print(f"associated variants: {found['hits']}")
     for method, low, value, high in found["lambdas"]:
-        print(f"  lambda GC {method:24s} {value:.3f} within {low:.3f} to {high:.3f}: {low < value < high}")
+        print(f"  lambda GC {method:22s} {value:.3f} within {low:.3f} to {high:.3f}: {low < value < high}")
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ batch_size = 32
 learning_rate = 8e-3
 checkpoint_seconds = 20
 [evidence]
-scans = 400
+scans = 1200
 """
 ORGAN_TOML = """\
 [organs.{organ}]
