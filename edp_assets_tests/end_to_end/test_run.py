@@ -71,13 +71,13 @@ def test_run__a_score_is_what_the_paper_says(finished: tuple[Path, str], tiny_co
     # 1 - cosine similarity to the mean embedding of the code's cases in the cluster, from the stored tables alone.
     home, _ = finished
     stored = tables(home)
-    scores = stored["edp_scores"].filter(method="clustering", organ="liver")
+    scores = stored["edp_scores"].filter(encoder="mae", method="clustering", organ="liver")
     cell = scores.select("icd10", "cluster").row(0, named=True)
     score = scores.filter(icd10=cell["icd10"], cluster=cell["cluster"]).sort("eid")
-    embeddings = stored["adjusted_embeddings"].filter(organ="liver").sort("eid")
+    embeddings = stored["adjusted_embeddings"].filter(encoder="mae", organ="liver").sort("eid")
     z = np.array(embeddings["z"].to_list(), dtype=np.float64)
     cases = pl.read_parquet(home / f"lake/icd10_cases/icd10={cell['icd10']}/part.parquet", hive_partitioning=False)
-    members = stored["clusters"].filter(organ="liver").sort("eid")
+    members = stored["clusters"].filter(encoder="mae", organ="liver").sort("eid")
     positive = embeddings["eid"].is_in(cases["eid"].implode()) & (members["cluster"] == cell["cluster"])
     mean = z[positive.to_numpy()].mean(axis=0)
     cosine = z @ mean / np.linalg.norm(z, axis=1) / np.linalg.norm(mean)
@@ -93,7 +93,7 @@ def test_run__the_gwas_is_ordinary_least_squares(finished: tuple[Path, str], tin
 
     home, _ = finished
     stored = tables(home)
-    phenotype = stored["edp_scores"].filter(organ="heart").select(CELL).row(0, named=True)
+    phenotype = stored["edp_scores"].filter(encoder="video_mae", organ="heart").select(CELL).row(0, named=True)
     wanted = [pl.col(k) == v if v is not None else pl.col(k).is_null() for k, v in phenotype.items()]
     statistics = stored["gwas_summary_stats"].filter(*wanted, chromosome="5").sort("base_pair_location")
     people = stored["edp_scores"].filter(*wanted).join(stored["participants"], on="eid").drop_nulls()[:, :]
