@@ -77,9 +77,11 @@ def _numbered(items: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
 def genetics(home: Path, level: float = 0.95, draws: int = 2000) -> dict[str, Any]:
     """Return the number of associated variants, and the lambda GC of every GWAS with its sampling interval.
 
-    The interval is found by drawing: phenotypes of noise for the same people, genotypes and covariates, whose lambda GC
-    then varies as chance has it (people of 11 populations are not independent draws: counting variants is not enough).
-    The level is that of all GWAS of the run together (Bonferroni).
+    The interval is found by drawing: phenotypes for the same people, genotypes and covariates, whose lambda GC then
+    varies as chance has it (people of 11 populations are not independent draws: counting variants is not enough). An
+    EDP is drawn by giving its own values to others, since with a hundred people a score of heavy tails is further from
+    the t distribution than noise is; what else is tested, by noise. The level is that of all GWAS of the run together
+    (Bonferroni).
     """
     from edp_assets.science.genetics.calibration import lambda_gc
 
@@ -88,44 +90,57 @@ def genetics(home: Path, level: float = 0.95, draws: int = 2000) -> dict[str, An
         "SELECT encoder, icd10, method, cluster, neg_log_10_p_value AS p FROM gwas_summary_stats",
     )
     imaged = pl.read_parquet(home / f"lake/mae/association_basis/organ={ORGAN}/part.parquet", hive_partitioning=False)
+    scores = warehouse.query(home / "warehouse.duckdb", "SELECT * EXCLUDE (organ) FROM edp_scores")
     everyone = warehouse.query(home / "warehouse.duckdb", "SELECT * FROM participants")
     design = everyone.select("age", "sex", "bmi", *(f"pc{i}" for i in range(1, 11))).to_numpy()
-    nulls = {
-        "imaging": _null_lambdas(home, imaged["eid"], np.array(imaged["covariates"].to_list()), draws),
-        "whole": _null_lambdas(home, everyone["eid"], np.column_stack([np.ones(len(design)), design]), draws),
+    in_imaging = _Null(home, imaged["eid"], np.array(imaged["covariates"].to_list()))
+    in_whole = _Null(home, everyone["eid"], np.column_stack([np.ones(len(design)), design]))
+    rng = np.random.default_rng(0)
+    noise = {
+        null: null.lambdas(rng.normal(size=(len(null.eids), draws)).astype(np.float32))
+        for null in (in_imaging, in_whole)
     }
-    tail = (1 - level) / 2 / statistics.select("encoder", "icd10", "method", "cluster").unique().height
+    keys = ["encoder", "icd10", "method", "cluster"]
+    tail = (1 - level) / 2 / statistics.select(keys).unique().height
     rows = []
-    for (encoder, method), group in statistics.group_by("encoder", "method"):
-        lambdas = [lambda_gc(g["p"].to_numpy()) for _, g in group.group_by("icd10", "cluster")]
-        null = nulls["whole" if method == "icd10_whole_cohort" else "imaging"]
-        low, high = np.quantile(null, [tail, 1 - tail])
-        name = f"{encoder} {method}" if encoder else str(method)
-        rows += [(name, float(low), value, float(high)) for value in lambdas]
+    for key, group in sorted(statistics.group_by(keys), key=lambda pair: str(pair[0])):  # draws in one order
+        drawn = noise[in_whole if key[2] == "icd10_whole_cohort" else in_imaging]
+        if key[0] is not None:
+            own = scores.join(group.select(keys).head(1), on=keys, how="semi", nulls_equal=True)
+            values = imaged.select("eid").join(own, on="eid", how="left", maintain_order="left")["score"].to_numpy()
+            shuffled = np.stack([rng.permutation(values) for _ in range(draws)], axis=1)
+            drawn = in_imaging.lambdas(((shuffled - values.mean()) / values.std()).astype(np.float32))
+        low, high = np.quantile(drawn, [tail, 1 - tail])
+        name = " ".join(str(part) for part in (key[0], key[2]) if part is not None)
+        rows.append((name, float(low), lambda_gc(group["p"].to_numpy()), float(high)))
     hits = int((statistics["p"] > -np.log10(5e-8)).sum())
     return {"hits": hits, "lambdas": sorted(rows)}
 
 
-def _null_lambdas(home: Path, eids: pl.Series, covariates: np.ndarray, draws: int) -> np.ndarray:
-    """Return lambda GC of phenotypes of noise, by a regression of its own (no code of the project's but the reader)."""
-    from scipy.stats import chi2
+class _Null:
+    """Lambda GC of any phenotype of some people, by a regression of its own: of the project's code, the reader alone."""
 
-    from edp_assets.science.genetics.genotypes import open_genotypes
-    from edp_assets.science.genetics.variant_qc import keep_variants, variant_stats
+    def __init__(self, home: Path, eids: pl.Series, covariates: np.ndarray) -> None:
+        from edp_assets.science.genetics.genotypes import open_genotypes
+        from edp_assets.science.genetics.variant_qc import keep_variants, variant_stats
 
-    with open_genotypes(home.parent / "cohort/genotypes/hapmap3.bed") as genotypes:
-        place = {eid: i for i, eid in enumerate(genotypes.sample_ids)}
-        dosages = genotypes.read(0, genotypes.n_variants, np.array([place[eid] for eid in eids]))
-    keep, _ = keep_variants(variant_stats(dosages), 0.01, 20, 0.1)
-    dosages = dosages[keep]
-    g = np.where(np.isnan(dosages), np.nanmean(dosages, axis=1, keepdims=True), dosages)
-    Q = np.linalg.qr(covariates)[0].astype(np.float32)
-    g -= (g @ Q) @ Q.T
-    y = np.random.default_rng(0).normal(size=(len(Q), draws)).astype(np.float32)
-    y -= Q @ (Q.T @ y)
-    r2 = (g @ y) ** 2 / (g**2).sum(axis=1)[:, None] / (y**2).sum(axis=0)
-    df = len(Q) - Q.shape[1] - 1
-    return np.median(r2 / (1 - r2) * df, axis=0) / chi2.ppf(0.5, 1)
+        with open_genotypes(home.parent / "cohort/genotypes/hapmap3.bed") as genotypes:
+            place = {eid: i for i, eid in enumerate(genotypes.sample_ids)}
+            dosages = genotypes.read(0, genotypes.n_variants, np.array([place[eid] for eid in eids]))
+        keep, _ = keep_variants(variant_stats(dosages), 0.01, 20, 0.1)
+        dosages = dosages[keep]
+        self.eids, self.Q = eids, np.linalg.qr(covariates)[0].astype(np.float32)
+        self.g = np.where(np.isnan(dosages), np.nanmean(dosages, axis=1, keepdims=True), dosages)
+        self.g -= (self.g @ self.Q) @ self.Q.T
+
+    def lambdas(self, y: np.ndarray) -> np.ndarray:
+        """Return the lambda GC of each phenotype (n_participants, n_phenotypes)."""
+        from scipy.stats import chi2
+
+        y = y - self.Q @ (self.Q.T @ y)
+        r2 = (self.g @ y) ** 2 / (self.g**2).sum(axis=1)[:, None] / (y**2).sum(axis=0)
+        df = len(self.Q) - self.Q.shape[1] - 1
+        return np.median(r2 / (1 - r2) * df, axis=0) / chi2.ppf(0.5, 1)
 
 
 def main() -> None:
