@@ -118,7 +118,7 @@ def genetics(home: Path, level: float = 0.95, draws: int = 2000) -> dict[str, An
 
 
 class _Null:
-    """Lambda GC of any phenotype of some people, by a regression of its own: of the project's code, the reader alone."""
+    """Lambda GC of any phenotype of some people, by its own regression; of the project's code the reader alone."""
 
     def __init__(self, home: Path, eids: pl.Series, covariates: np.ndarray) -> None:
         from edp_assets.science.genetics.genotypes import open_genotypes
