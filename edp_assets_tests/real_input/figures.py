@@ -46,14 +46,19 @@ def image_quality(home: Path, seeds: int = 5) -> dict[str, float]:
     found: dict[str, float] = {}
     embeddings = warehouse.query(home / "warehouse.duckdb", "SELECT encoder, z FROM embeddings ORDER BY eid")
     for (encoder,), stored in sorted(embeddings.group_by("encoder", maintain_order=True)):
-        found[str(encoder)] = r(np.array(stored["z"].to_list()))
         config = read_encoder_config(home / f"checkpoints/{encoder}/encoder/organ={ORGAN}/encoder.safetensors")
         items = [cut(crop, config.item_shape) for crop in voxels]
+        number = np.array([[len(of_scan)] for of_scan in items])
         random = [
-            r(np.stack([z for _, z in embed_scans(untrained(config, seed), _numbered(items), 256)]))
+            np.stack([z for _, z in embed_scans(untrained(config, seed), _numbered(items), 256)])
             for seed in range(UNTRAINED)
         ]
-        found[f"{encoder}_untrained"] = float(np.mean(random))
+        z = np.array(stored["z"].to_list())
+        found[str(encoder)] = r(z)
+        found[f"{encoder}_untrained"] = float(np.mean([r(u) for u in random]))
+        # A sum over items, which knows how many there are: no embedding of ours, but what a mean leaves out.
+        found[f"{encoder}_summed"] = r(z * number)
+        found[f"{encoder}_summed_untrained"] = float(np.mean([r(u * number) for u in random]))
     slices = [axial_slices(crop, crop_edge(voxels)) for crop in voxels]
     pooled = np.stack([s.mean(axis=0).ravel() for s in slices])
     pooled = pooled - pooled.mean(axis=0)
@@ -157,7 +162,7 @@ def main() -> None:
     subprocess.run(command, env={**os.environ, "EDP_HOME": str(home)}, check=True)
     print("volume from images, Pearson r out of sample:")
     for name, r in image_quality(home).items():
-        print(f"  {name:24s} {r:.3f}")
+        print(f"  {name:28s} {r:.3f}")
     found = genetics(home)
     print(f"associated variants: {found['hits']}")
     for method, low, value, high in found["lambdas"]:
