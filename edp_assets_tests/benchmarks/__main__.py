@@ -23,7 +23,7 @@ def main() -> None:
     )
     for r in results:
         table.add_row(
-            r.name, f"{r.figure:.2f} {r.unit}", r.peer, f"{r.peer_figure:.2f} {r.unit}", f"{r.ratio:.1f}", r.note
+            r.name, f"{r.figure:.2f} {r.unit}", r.peer, f"{r.peer_figure:.2f} {r.unit}", f"{r.ratio:.2f}", r.note
         )
     Console(width=150).print(table)
     home = Home.from_environment()
