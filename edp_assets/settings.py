@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,9 +28,16 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+    """Fields that decide how a result is come by, not what it is."""
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return the values that a result depends on, as plain ones."""
+        return self.model_dump(mode="json", exclude=set(self.without_effect))
+
     def fingerprint(self) -> str:
-        """Return a short hash of the values: assets built under other values are out of date."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Return a short hash of the values that matter: assets built under other values are out of date."""
+        text = json.dumps(self.result_settings(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -104,6 +111,8 @@ VIT_SIZES: dict[str, tuple[int, int, int]] = {
 class EncoderSettings(Section):
     """Recipe of a masked autoencoder (paper, appendix A.1; He et al. 2022)."""
 
+    without_effect = frozenset({"processes", "checkpoint_seconds", "embed_batch_size"})
+
     size: Literal["tiny", "S", "B", "L"] = Field("B", description="ViT size (appendix A.1: B; Table 6)")
     decoder_width: int = Field(512, description="decoder embedding dimensions (He et al.)")
     decoder_depth: int = Field(8, description="decoder blocks (He et al.)")
@@ -148,6 +157,8 @@ class VideoMaeSettings(EncoderSettings):
 
 class ImagenetSettings(Section):
     """The baseline: a ViT-B trained on ImageNet's categories, the same weights for all organs (appendix A.1)."""
+
+    without_effect = frozenset({"embed_batch_size"})
 
     model: str = Field(
         "vit_base_patch16_224.augreg_in21k_ft_in1k", description="timm's name (supervised: Steiner et al. 2022)"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edp_assets.settings import Settings
+from edp_assets.settings import EncoderSettings, Settings, VideoMaeSettings
 
 
 def test_from_toml__encoder_sections_override_by_name():
@@ -19,3 +19,13 @@ def test_from_toml__wrong_encoders_are_named():
         Settings.from_toml({"encoders": {"video_mae": {"frames": 15}}})
     with pytest.raises(ValueError, match=r"imagenet.epochs.*Extra inputs"):
         Settings.from_toml({"encoders": {"imagenet": {"epochs": 3}}})
+
+
+def test_fingerprint__changes_with_the_result_alone():
+    """How many processes train, or how often they save, retrains no encoder."""
+    recipe = EncoderSettings()
+    for name, value in {"processes": 4, "checkpoint_seconds": 5.0, "embed_batch_size": 8}.items():
+        assert recipe.model_copy(update={name: value}).fingerprint() == recipe.fingerprint(), name
+    for name, value in {"epochs": 2, "seed": 1, "mask_ratio": 0.5}.items():
+        assert recipe.model_copy(update={name: value}).fingerprint() != recipe.fingerprint(), name
+    assert VideoMaeSettings().fingerprint() != VideoMaeSettings(tubelet=4).fingerprint()

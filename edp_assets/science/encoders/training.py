@@ -160,8 +160,9 @@ def use_bfloat16(precision: str, device: torch.device) -> bool:
 
 def run_fingerprint(config: EncoderConfig, recipe: EncoderSettings, items: Items) -> str:
     """Return a hash of all that decides the trained weights: config, recipe and what the items say they are."""
-    settings = recipe.model_dump(mode="json", exclude={"checkpoint_seconds", "embed_batch_size"})
-    text = json.dumps([config.kind, config.to_dict(), settings, items.version, len(items)], sort_keys=True)
+    text = json.dumps(
+        [config.kind, config.to_dict(), recipe.result_settings(), items.version, len(items)], sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
