@@ -47,7 +47,7 @@ def trained_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
 
     settings, organ = run.workspace.settings, run["organ"]
     recipe = Recipe(settings.organs[organ], getattr(settings, run.encoder), run.encoder)
-    config, pixel_mm = recipe.config(), _pixel_mm(masked_crops)
+    config, pixel_mm = recipe.config(), pixel_size(masked_crops)
     resolution = config.item_shape[-1]
     folder = run.workspace.checkpoints.folder(run.spec.asset, run.cell)
     pack = ensure_pack(
@@ -59,7 +59,7 @@ def trained_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
     recipe.write(folder)
     items = pack.items(config.item_shape)
     trained = launch.train_here_or_launch(folder, recipe, items, lambda line: log.info("%s: %s", organ, line))
-    # A run that is killed keeps its pack; one that fails or ends does not leave 100 GB behind.
+    # A run that is killed or fails keeps its pack for the next; one that ends leaves no 100 GB behind.
     pack.path.unlink()
     shown = show_reconstructions(trained.model(), items, SHOWN, recipe.encoder.seed)
     return StoredEncoder(
@@ -84,12 +84,13 @@ def imagenet_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
     settings = run.workspace.settings
     config = ImagenetConfig.from_settings(settings.organs[run["organ"]], settings.imagenet)
     model = load_imagenet(config, run.workspace.cohort.imagenet_weights)
-    pixel_mm = _pixel_mm(masked_crops)
+    pixel_mm = pixel_size(masked_crops)
     trained = TrainedEncoder(config, dict(model.state_dict()), [], pixel_mm=pixel_mm)
     return StoredEncoder(trained, {"model": config.model, "pixel_mm": pixel_mm})
 
 
-def _pixel_mm(crops: Partition) -> float:
+def pixel_size(crops: Partition) -> float:
+    """Return the pixel size that the scans of an organ are brought to, mm."""
     from edp_assets.science.imaging.slices import common_pixel
 
     spacing = np.array(crops.columns("spacing_mm")["spacing_mm"].to_list())
@@ -102,12 +103,17 @@ def fitted_crops(
     crops: Partition, resolution: int, pixel_mm: float | None, *, skip: int = 0
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield eid and voxels (n_channels, n_slices, n_rows, n_columns) of each crop at an encoder's pixel size."""
+    for frame in crops.batches(CROPS_A_BATCH, skip=skip):
+        yield from fitted(frame, resolution, pixel_mm)
+
+
+def fitted(crops: pl.DataFrame, resolution: int, pixel_mm: float | None) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield eid and voxels, at an encoder's pixel size, of each crop of a frame."""
     from edp_assets.science.imaging.slices import fit, pixel_scale
 
-    for frame in crops.batches(CROPS_A_BATCH, skip=skip):
-        for eid, shape, voxels, spacing in frame.select("eid", "shape", "voxels", "spacing_mm").iter_rows():
-            scale = (1.0, 1.0) if pixel_mm is None else pixel_scale(spacing, pixel_mm)
-            yield eid, fit(np.frombuffer(voxels, np.uint8).reshape(shape), resolution, scale)
+    for eid, shape, voxels, spacing in crops.select("eid", "shape", "voxels", "spacing_mm").iter_rows():
+        scale = (1.0, 1.0) if pixel_mm is None else pixel_scale(spacing, pixel_mm)
+        yield eid, fit(np.frombuffer(voxels, np.uint8).reshape(shape), resolution, scale)
 
 
 def embeddings(run: StageRun, encoder: Path, masked_crops: Partition) -> Stored:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort, imaging
-from edp_assets.assets.encoders import ENCODERS, TRAINED, matrix
+from edp_assets.assets.encoders import ENCODERS, TRAINED, fitted, matrix, pixel_size
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Partition, Stored
 from edp_assets.storage.schemas import empty
@@ -113,20 +113,19 @@ class _Sample:
         from edp_assets.science.encoders.embedding import embed_scans
         from edp_assets.science.encoders.quality import PIXEL_SLICES, central_slices, pixel_pca
         from edp_assets.science.encoders.team import best_device
-        from edp_assets.science.imaging.slices import axial_slices, common_pixel, cut, fit, pixel_scale
+        from edp_assets.science.imaging.slices import axial_slices, cut
 
         workspace, organ = run.workspace, run["organ"]
         settings, resolution = workspace.settings.evidence, workspace.settings.organs[organ].resolution
-        pixel_mm = common_pixel(np.array(crops.columns("spacing_mm")["spacing_mm"].to_list()))
+        pixel_mm = pixel_size(crops)
         frames = list(crops.sample(settings.scans, settings.seed))
         eids = [eid for frame in frames for eid in frame["eid"]]
         volume = np.concatenate([frame["volume_ml"].to_numpy() for frame in frames])
 
         def voxels(size: int, pixel: float | None) -> Iterator[np.ndarray]:
             for frame in frames:
-                for shape, content, spacing in frame.select("shape", "voxels", "spacing_mm").iter_rows():
-                    scale = (1.0, 1.0) if pixel is None else pixel_scale(spacing, pixel)
-                    yield fit(np.frombuffer(content, np.uint8).reshape(shape), size, scale)
+                for _, crop in fitted(frame, size, pixel):
+                    yield crop
 
         central = np.stack(
             [central_slices(axial_slices(crop, resolution), PIXEL_SLICES) for crop in voxels(resolution, pixel_mm)]

@@ -6,8 +6,6 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-SLICE_AXES, SUBVOLUME_AXES = 3, 4
-
 
 class EncoderConfig(Protocol):
     """Shape of an encoder: a frozen dataclass, whose class has `from_dict`, the inverse of `to_dict`."""
