@@ -179,7 +179,9 @@ def _table(title: str, frame: pl.DataFrame) -> None:
 
     table = Table(title=title, title_justify="left")
     for name, dtype in frame.schema.items():
-        table.add_column(name.replace("_", " "), justify="right" if dtype.is_numeric() else "left")
+        number = dtype.is_numeric()
+        # Names of labels and reasons are read whole; figures are short.
+        table.add_column(name.replace("_", " "), justify="right" if number else "left", overflow="fold")
     for row in frame.iter_rows():
         table.add_row(*("" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
     console = Console()

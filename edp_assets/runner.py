@@ -64,7 +64,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
         dimensions = _Dimensions(workspace, instance, choice)
         for number, stage in enumerate(stages, 1):
             name = "/".join(stage.spec.asset)
-            cells = dimensions.cells(stage.spec.dimensions)
+            cells = dimensions.cells(stage)
             current = workspace.current_cells(stage.spec, cells)
             stale = [cell for cell in cells if cell not in current]
             outcome.current[name] = len(current)
@@ -127,15 +127,23 @@ class _Dimensions:
         unknown = sorted(set(self.choice.icd10) - set(codes))
         if unknown:
             raise ValueError(f"--icd10 {unknown[0]} is not studied in this cohort; studied: {', '.join(codes)}")
+        unknown = sorted(set(self.workspace.settings.few_shot.codes) - set(codes))
+        if unknown:
+            raise ValueError(
+                f"[few_shot] codes: {unknown[0]} is not studied in this cohort; studied: {', '.join(codes)}"
+            )
         self.keys["icd10"] = codes
         self.instance.add_dynamic_partitions("icd10", codes)
 
-    def cells(self, dimensions: Sequence[str]) -> list[Cell]:
-        """Return the chosen cells over these dimensions."""
+    def cells(self, stage: Stage) -> list[Cell]:
+        """Return the chosen cells of a stage; few-shot stages are for the codes that the settings name."""
         wanted = {"organ": self.choice.organs, "icd10": self.choice.icd10}
+        few_shot = self.workspace.settings.few_shot.codes
         found: list[dict[str, str]] = [{}]
-        for name in dimensions:
-            keys = wanted.get(name) or self.keys[name]
+        for name in stage.spec.dimensions:
+            keys = list(wanted.get(name) or self.keys[name])
+            if name == "icd10" and stage.group == "few_shot":
+                keys = [key for key in keys if key in few_shot]
             found = [{**cell, name: key} for cell in found for key in keys]
         return [cell_of(cell) for cell in found]
 

@@ -176,6 +176,9 @@ class ClassifierSettings(Section):
     seed: int = Field(0, ge=0, description="folds and SMOTE")
     min_auc: float = Field(0.6, description="least pooled out-of-fold ROC-AUC of a selected code")
     max_p: float = Field(0.01, description="largest rank-sum p, out of fold, of a selected code")
+    score: Literal["best_fold", "cross_fitted"] = Field(
+        "best_fold", description="best_fold: one model for all (section 4); cross_fitted: nobody's by their own label"
+    )
 
 
 class ClusteringSettings(Section):
@@ -186,6 +189,14 @@ class ClusteringSettings(Section):
     seed: int = Field(0, ge=0, description="Leiden and UMAP")
     max_p: float = Field(0.05, description="largest Fisher p of an enriched code-cluster pair (Figure 3's line)")
     min_cases: int = Field(5, ge=1, description="fewest cases inside the cluster, that a mean embedding is of people")
+
+
+class FewShotSettings(Section):
+    """Phenotypes made again from a few of a code's positive labels (paper, section 4.4)."""
+
+    codes: tuple[str, ...] = Field((), description="codes, or set.label, that it is done for; empty: none")
+    fraction: float = Field(0.02, gt=0, le=1, description="share of imaged positives whose label is kept (Figure 6)")
+    seed: int = Field(0, ge=0, description="which labels are kept")
 
 
 class AssociationSettings(Section):
@@ -214,7 +225,8 @@ class EvidenceSettings(Section):
     pixel_components: int = Field(20, ge=1, description="principal components of the pixels, the linear control")
     collapsed_rank: float = Field(3.0, ge=1, description="an effective rank below it is told as a collapse")
     folds: int = Field(10, ge=2, description="folds of the ridge regression")
-    seed: int = Field(0, ge=0, description="scans, folds, and weights of the untrained control")
+    permutations: int = Field(20, ge=0, description="permuted labels an organ, the null of classifier-guided scores")
+    seed: int = Field(0, ge=0, description="scans, folds, permutations, and weights of the untrained control")
 
 
 class LabelSetSettings(Section):
@@ -254,6 +266,7 @@ class Settings(Section):
     imagenet: ImagenetSettings = ImagenetSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     clustering: ClusteringSettings = ClusteringSettings()
+    few_shot: FewShotSettings = FewShotSettings()
     association: AssociationSettings = AssociationSettings()
     evidence: EvidenceSettings = EvidenceSettings()
 
@@ -262,8 +275,8 @@ class Settings(Section):
         """Build the settings from a parsed `cohort.toml`; raises ValueError that names every wrong key.
 
         `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.mae]`, `[encoders.video_mae]`,
-        `[encoders.imagenet]`, `[classifier]`, `[clustering]`, `[association]` and `[evidence]` override the sections
-        of the same names.
+        `[encoders.imagenet]`, `[labels]`, `[classifier]`, `[clustering]`, `[few_shot]`, `[association]` and
+        `[evidence]` override the sections of the same names.
         """
         organs = {
             name: {**(ORGANS[name].model_dump() if name in ORGANS else {}), **overrides}
@@ -276,7 +289,7 @@ class Settings(Section):
             raise ValueError(f"cohort.toml: [encoders.{unknown[0]}] is not an encoder; known: {', '.join(known)}")
         sections = {
             name: document[name]
-            for name in ("labels", "classifier", "clustering", "association", "evidence")
+            for name in ("labels", "classifier", "clustering", "few_shot", "association", "evidence")
             if name in document
         }
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -81,14 +82,17 @@ def gwas_summary_stats(
 
         yield empty("gwas_summary_stats")
         for phenotype in selected:
+            label = phenotype.select("encoder", "organ", "icd10", "method", "cluster").row(0, named=True)
             scores = association_basis.select("eid").join(phenotype, on="eid", how="left", maintain_order="left")
+            if label["method"] == "classifier" and run.workspace.settings.classifier.score == "cross_fitted":
+                yield from _direct_statistics(run, sample, scores["score"].to_numpy(), label)
+                continue
             c, yy, outside = score_coordinates(scores["score"].to_numpy(), basis, sample.covariates)
             if outside > LARGEST_OUTSIDE:
                 raise ValueError(
                     f"{dict(run.cell)}: {outside:.2e} of a score's variance lies outside the association basis; "
                     f"at most {LARGEST_OUTSIDE} is wanted. It is of other embeddings: materialise the basis anew."
                 )
-            label = phenotype.select("encoder", "organ", "icd10", "method", "cluster").row(0, named=True)
             for cell in embedding_associations:
                 for products in embedding_associations.partition(cell).batches(VARIANTS_A_FRAME):
                     gz, gg = matrix(products, "products"), products["genotype_ss"].to_numpy()
@@ -100,6 +104,18 @@ def gwas_summary_stats(
     return stored
 
 
+def _direct_statistics(
+    run: StageRun, sample: Sample, score: np.ndarray, label: Mapping[str, object]
+) -> Iterator[pl.DataFrame]:
+    """Yield the GWAS of a cross-fitted score from the genotypes: of several models, it is not linear in the basis."""
+    from edp_assets.science.genetics.regression import associate_directly
+
+    for chromosome in run.workspace.chromosomes:
+        for variants, block in sample.blocks(run, chromosome, {}):
+            found, _ = associate_directly(block, score, sample.covariates)
+            yield summary_statistics(variants, found, len(score), label)
+
+
 def summary_statistics(variants: pl.DataFrame, found: object, n: int, label: Mapping[str, object]) -> pl.DataFrame:
     """Return summary statistics under GWAS-SSF's names, without variants that have no variance left to test."""
     names = ("beta", "standard_error", "neg_log_10_p_value")
@@ -109,15 +125,32 @@ def summary_statistics(variants: pl.DataFrame, found: object, n: int, label: Map
     return frame.select(empty("gwas_summary_stats").columns)
 
 
-def hit_stages(statistics: Stage, group: str) -> None:
-    """Define `lead_variants` and `gene_hits` beside a stage of summary statistics."""
-    prefix, dimensions = "/".join(statistics.spec.asset[:-1]), statistics.spec.dimensions
+def label_overlap(
+    run: StageRun, edp_scores: pl.DataFrame, association_basis: pl.DataFrame, icd10_cases: pl.DataFrame
+) -> Stored:
+    """How many people both gave their label to a score and stand in its GWAS: what its associations may owe to it."""
+    in_gwas = edp_scores.join(association_basis.select("eid"), on="eid", how="semi")
+    case = pl.col("eid").is_in(icd10_cases["eid"].implode())
+    frame = in_gwas.group_by("encoder", "organ", "icd10", "method", "cluster", maintain_order=True).agg(
+        participants=pl.len(),
+        cases=case.sum(),
+        label_used=pl.col("label_used").sum(),
+        cases_label_used=(case & pl.col("label_used")).sum(),
+    )
+    return Stored(frame, metadata={"phenotypes": frame.height})
+
+
+def hit_stages(statistics: Stage, group: str) -> tuple[Stage, Stage]:
+    """Define and return `lead_variants` and `gene_hits` beside a stage of summary statistics, few-shot ones alike."""
+    dimensions = statistics.spec.dimensions
+    key = "/".join(statistics.spec.asset).removesuffix("gwas_summary_stats")
+    kind = statistics.spec.table.removesuffix("gwas_summary_stats")
 
     @stage(
-        f"{prefix}/lead_variants",
+        f"{key}lead_variants",
         group=group,
         dimensions=dimensions,
-        table="lead_variants",
+        table=f"{kind}lead_variants",
         inputs={"gwas_summary_stats": statistics},
         streamed=("gwas_summary_stats",),
         settings=("association",),
@@ -134,10 +167,10 @@ def hit_stages(statistics: Stage, group: str) -> None:
         return Stored(frame, metadata={"loci": frame.height})
 
     @stage(
-        f"{prefix}/gene_hits",
+        f"{key}gene_hits",
         group=group,
         dimensions=dimensions,
-        table="gene_hits",
+        table=f"{kind}gene_hits",
         inputs={"gwas_summary_stats": statistics, "variant_to_gene": cohort.variant_to_gene},
         streamed=("gwas_summary_stats",),
         settings=("association",),
@@ -155,6 +188,8 @@ def hit_stages(statistics: Stage, group: str) -> None:
         frame = pl.concat(hits, how="diagonal_relaxed")
         return Stored(frame, metadata={"genes": frame["gene"].drop_nulls().n_unique()})
 
+    return lead_variants, gene_hits
+
 
 def _significant(statistics: Partition, threshold: float) -> list[pl.DataFrame]:
     """Return the associated variants of each phenotype of a partition, reading no others."""
@@ -162,7 +197,17 @@ def _significant(statistics: Partition, threshold: float) -> list[pl.DataFrame]:
     return hits.partition_by("method", "cluster", maintain_order=True) if hits.height else []
 
 
-def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeStages) -> None:
+@dataclass(frozen=True)
+class AssociationStages:
+    """The association stages of one encoder that others build on."""
+
+    association_basis: Stage
+    embedding_associations: Stage
+    gwas_summary_stats: Stage
+    gene_hits: Stage
+
+
+def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeStages) -> AssociationStages:
     """Define the association stages of one encoder, from the projection basis to gene hits."""
     genotypes: dict[str, Any] = {"group": "association", "settings": ("association",), "files": ("genotypes",)}
     basis = stage(
@@ -195,8 +240,16 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
             "embedding_associations": products,
         },
     )(gwas_summary_stats)
-    hit_stages(statistics, "association")
+    stage(
+        f"{name}/label_overlap",
+        group="association",
+        dimensions=("organ", "icd10"),
+        table="label_overlap",
+        inputs={"edp_scores": phenotypes.edp_scores, "association_basis": basis, "icd10_cases": cohort.icd10_cases},
+    )(label_overlap)
+    _, hits = hit_stages(statistics, "association")
+    return AssociationStages(basis, products, statistics, hits)
 
 
-for _name, _above in ENCODERS.items():
-    association_stages(_name, _above, PHENOTYPES[_name])
+ASSOCIATIONS = {name: association_stages(name, above, PHENOTYPES[name]) for name, above in ENCODERS.items()}
+"""The association stages of every encoder."""

@@ -34,12 +34,13 @@ def phenotype_models(
     z = matrix(adjusted_embeddings)
     cases = adjusted_embeddings["eid"].is_in(icd10_cases["eid"].implode()).to_numpy()
     label = {"encoder": run.encoder, "organ": run["organ"], "icd10": run["icd10"]}
-    rows = [_classifier_row(z, cases, run.workspace.settings.classifier), *_cluster_rows(z, cases, clusters)]
+    rows = [classifier_row(z, cases, run.workspace.settings.classifier), *_cluster_rows(z, cases, clusters)]
     frame = pl.DataFrame([{**label, **row} for row in rows], schema=empty("phenotype_models").schema)
     return Stored(frame, metadata={"cases": int(cases.sum()), "candidates": len(rows)})
 
 
-def _classifier_row(z: np.ndarray, cases: np.ndarray, settings: ClassifierSettings) -> dict[str, Any]:
+def classifier_row(z: np.ndarray, cases: np.ndarray, settings: ClassifierSettings) -> dict[str, Any]:
+    """Return a code's classifier with its evidence, or why there is none."""
     from edp_assets.science.phenotypes.classifier import classifier_score
     from edp_assets.science.phenotypes.errors import PhenotypeError
 
@@ -57,32 +58,46 @@ def _classifier_row(z: np.ndarray, cases: np.ndarray, settings: ClassifierSettin
         "neg_log_10_p_rank_sum": fit.neg_log_10_p_rank_sum,
         "penalty": fit.penalty,
         "weights": fit.weights.tolist(),
+        "label_used": _bits(fit.trained_on),
+        "cross_fitted": fit.out_of_fold.tolist() if settings.score == "cross_fitted" else None,
     }
 
 
+def _bits(members: np.ndarray) -> bytes:
+    """Return a boolean a participant as bits, in the order of the embeddings."""
+    return np.packbits(members).tobytes()
+
+
 def _cluster_rows(z: np.ndarray, cases: np.ndarray, clusters: pl.DataFrame) -> list[dict[str, Any]]:
-    from edp_assets.science.phenotypes.clustering import clustering_direction, fisher_enrichment
+    from edp_assets.science.phenotypes.clustering import fisher_enrichment
 
     labels = clusters["cluster"].to_numpy()
-    rows: list[dict[str, Any]] = []
     # Without cases or without controls there is nothing to test; the classifier's row says so.
     enrichment = fisher_enrichment(labels, cases) if 0 < cases.sum() < len(cases) else pl.DataFrame()
-    for found in enrichment.iter_rows(named=True):
-        positives = cases & (labels == found["cluster"])
-        rows.append(
-            {
-                "method": "clustering",
-                "cluster": found["cluster"],
-                "cases": found["cases_in_cluster"],
-                "controls": found["cluster_size"] - found["cases_in_cluster"],
-                "odds_ratio": found["odds_ratio"],
-                "neg_log_10_p_fisher": found["neg_log_10_p_fisher"],
-                "percentage": found["percentage"],
-                "weights": clustering_direction(z, positives).tolist() if positives.any() else None,
-                "failure": None if positives.any() else "no case in the cluster",
-            }
-        )
-    return rows
+    return [
+        {
+            **cluster_row(z, cases & (labels == found["cluster"]), found["cluster"]),
+            "controls": found["cluster_size"] - found["cases_in_cluster"],
+            "odds_ratio": found["odds_ratio"],
+            "neg_log_10_p_fisher": found["neg_log_10_p_fisher"],
+            "percentage": found["percentage"],
+        }
+        for found in enrichment.iter_rows(named=True)
+    ]
+
+
+def cluster_row(z: np.ndarray, positives: np.ndarray, cluster: int) -> dict[str, Any]:
+    """Return the model of a code's cases in one cluster (n_participants,): whom it is of, and its direction."""
+    from edp_assets.science.phenotypes.clustering import clustering_direction
+
+    return {
+        "method": "clustering",
+        "cluster": cluster,
+        "cases": int(positives.sum()),
+        "weights": clustering_direction(z, positives).tolist() if positives.any() else None,
+        "failure": None if positives.any() else "no case in the cluster",
+        "label_used": _bits(positives),
+    }
 
 
 def phenotype_selection(run: StageRun, phenotype_models: pl.DataFrame) -> Stored:
@@ -119,20 +134,28 @@ def edp_scores(
     adjusted_embeddings: pl.DataFrame,
 ) -> Stored:
     """Each selected phenotype of everyone: w'z (classifier), 1 - cosine similarity to the mean case (clustering)."""
-    from edp_assets.science.phenotypes.clustering import cosine_distance
-
     selected = phenotype_selection.filter("selected").select("method", "cluster")
     models = phenotype_models.join(selected, on=["method", "cluster"], how="semi", nulls_equal=True)
+    return Stored(score_frame(models, adjusted_embeddings, "edp_scores"), metadata={"phenotypes": models.height})
+
+
+def score_frame(models: pl.DataFrame, adjusted_embeddings: pl.DataFrame, table: str) -> pl.DataFrame:
+    """Return everyone's score by each model, and whether their own label went into it; a column of the table each."""
+    from edp_assets.science.phenotypes.clustering import cosine_distance
+
     z = matrix(adjusted_embeddings)
-    frames = [empty("edp_scores")]
+    frames = [empty(table)]
     for model in models.iter_rows(named=True):
         weights = np.array(model["weights"])
-        score = z @ weights if model["method"] == "classifier" else cosine_distance(z, weights)
+        used = np.unpackbits(np.frombuffer(model["label_used"], np.uint8), count=len(z)).astype(bool)
+        if model["cross_fitted"] is not None:  # everyone by a model that has not seen their label
+            score, used = np.array(model["cross_fitted"]), np.zeros(len(z), bool)
+        else:
+            score = z @ weights if model["method"] == "classifier" else cosine_distance(z, weights)
         label = {name: model[name] for name in ("encoder", "organ", "icd10", "method", "cluster")}
-        frames.append(
-            pl.DataFrame({"eid": adjusted_embeddings["eid"], "score": score}).with_columns(**_literals(label))
-        )
-    return Stored(pl.concat(frames, how="diagonal_relaxed"), metadata={"phenotypes": models.height})
+        frame = pl.DataFrame({"eid": adjusted_embeddings["eid"], "score": score, "label_used": used})
+        frames.append(frame.with_columns(**_literals(label)))
+    return pl.concat(frames, how="diagonal_relaxed")
 
 
 def _literals(values: dict[str, Any]) -> dict[str, pl.Expr]:

@@ -19,7 +19,7 @@ from edp_assets.storage.lake import Cell, Partitions, Stored
 from edp_assets.storage.schemas import SCHEMAS
 from edp_assets.storage.workspace import StageSpec, Workspace
 
-GROUPS = ("cohort", "imaging", "encoders", "evidence", "phenotypes", "association", "baselines")
+GROUPS = ("cohort", "imaging", "encoders", "evidence", "phenotypes", "association", "baselines", "few_shot")
 """Asset groups in the order of the flow."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from edp_assets.cohort.config import CHROMOSOMES, Cohort, parse_cohort
+from edp_assets.cohort.config import CHROMOSOMES, FILE, Cohort, did_you_mean, parse_cohort
 from edp_assets.cohort.label_sets import choose_labels, read_label_sets
 from edp_assets.cohort.labels import case_table, choose_codes, roll_up
 from edp_assets.cohort.problems import Problem, format_problems, refused
@@ -49,8 +49,7 @@ def check_cohort(
     for read in (participants, diagnoses, scans, labels, read_trait_dictionary(cohort), traits):
         problems += read.problems
     problems += _check_traits(cohort, traits.table["eid"], known)
-    problems += _check_codes(cohort, diagnoses.table, scans.table)
-    problems += choose_labels(labels.table, scans.table["eid"], cohort.settings.labels)[1]
+    problems += _check_codes(cohort, diagnoses.table, labels.table, scans.table)
     problems += _check_variant_to_gene(cohort)
     say("opening the genotypes")
     problems += _check_genotypes(cohort, participants.table["eid"], scans.table["eid"])
@@ -60,15 +59,22 @@ def check_cohort(
     return problems
 
 
-def _check_codes(cohort: Cohort, diagnoses: pl.DataFrame, scans: pl.DataFrame) -> list[Problem]:
-    settings = cohort.settings.labels
+def _check_codes(cohort: Cohort, diagnoses: pl.DataFrame, labels: pl.DataFrame, scans: pl.DataFrame) -> list[Problem]:
+    settings, imaged = cohort.settings.labels, scans["eid"]
+    codes, problems = choose_codes(case_table(diagnoses, settings.level), imaged, settings)
+    keys, found_of_sets = choose_labels(labels, imaged, settings)
+    problems += found_of_sets
     nowhere = diagnoses.filter(roll_up(diagnoses["icd10"], settings.level).is_null())
-    problems = choose_codes(case_table(diagnoses, settings.level), scans["eid"], settings)[1]
     if nowhere.height:
         wanted = f"codes that stand in a {settings.level} of WHO's ICD-10"
         found = f"{nowhere['icd10'].n_unique()} codes ({nowhere.height} rows) that do not; first: {nowhere['icd10'][0]}"
         remedy = "nothing, if it is meant: they count for no code"
         problems.append(Problem("note", cohort.label(cohort.diagnoses), "", wanted, found, remedy))
+    for code in cohort.settings.few_shot.codes:
+        if code not in (*codes, *keys):
+            found, wanted = f"{code!r}{did_you_mean(code, [*codes, *keys])}", "codes that are studied"
+            remedy = "write the code as it is studied (K76, medication.metformin), or remove it"
+            problems.append(Problem("refused", FILE, "[few_shot] codes", wanted, found, remedy))
     return problems
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -30,9 +31,30 @@ def manhattan(
         threshold: genome-wide significance, a p-value, drawn as a line.
         title: above the figure.
     """
-    line = -math.log10(threshold)
     fig = new_figure(10, 4, title)
-    ax = fig.subplots()
+    _draw_manhattan(fig.subplots(), stats, genes, threshold)
+    return fig
+
+
+def manhattans(
+    panels: Sequence[tuple[str, pl.DataFrame, pl.DataFrame | None]], threshold: float = 5e-8, title: str = ""
+) -> Figure:
+    """Draw several Manhattan plots of the same variants, one below the other (paper, Figures 5 and 6).
+
+    Args:
+        panels: name, stats and genes of each, as for `manhattan`.
+        threshold: genome-wide significance, a p-value, drawn as a line.
+        title: above the figure.
+    """
+    fig = new_figure(10, 3.4 * len(panels) + 0.4, title)
+    for ax, (name, stats, genes) in zip(fig.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        ax.set_title(name, fontsize=FONT, color=INK, loc="left")
+        _draw_manhattan(ax, stats, genes, threshold)
+    return fig
+
+
+def _draw_manhattan(ax: Axes, stats: pl.DataFrame, genes: pl.DataFrame | None, threshold: float) -> None:
+    line = -math.log10(threshold)
     style_axes(ax, "chromosome", r"$-\log_{10}\,p$", grid=False)
     stats = stats.select(
         pl.col("chromosome").cast(pl.String), pl.col("base_pair_location").cast(pl.Int64), "neg_log_10_p_value"
@@ -53,7 +75,6 @@ def manhattan(
     _chromosome_ticks(ax, spans)
     if genes is not None and genes.height:
         _gene_labels(ax, genes, offsets, drawn.filter(pl.col("neg_log_10_p_value") > THIN_BELOW))
-    return fig
 
 
 def qq(neg_log_10_p: NDArray, title: str = "") -> Figure:

@@ -222,6 +222,12 @@ class Partition:
     asset: tuple[str, ...]
     cell: Cell
 
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        found = self.lake.provenance(self.asset, self.cell)
+        return 0 if found is None else found.rows
+
     def batches(self, rows: int, *, skip: int = 0) -> Iterator[pl.DataFrame]:
         """Yield it in frames of at most `rows` rows, from the row `skip` on."""
         return self.lake.batches(self.asset, self.cell, rows, skip=skip)

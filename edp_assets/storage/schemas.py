@@ -167,6 +167,12 @@ SCHEMAS: dict[str, Schema] = {
             nullable=True,
         ),
         "failure": Column(pl.String, "why there is no model", nullable=True),
+        "label_used": Column(
+            pl.Binary, "bits in the embeddings' order: whose label went into the weights; null: no model", nullable=True
+        ),
+        "cross_fitted": Column(
+            pl.List(pl.Float64), "everyone's out-of-fold score, where the settings ask for it", nullable=True
+        ),
     },
     "phenotype_selection": {
         **PHENOTYPE,
@@ -181,7 +187,19 @@ SCHEMAS: dict[str, Schema] = {
         "selected": Column(pl.Boolean, "whether a GWAS is run on it"),
         "reason": Column(pl.String, "why it is selected or not"),
     },
-    "edp_scores": {**PHENOTYPE, "eid": _EID, "score": Column(pl.Float64, "embedding-derived phenotype")},
+    "edp_scores": {
+        **PHENOTYPE,
+        "eid": _EID,
+        "score": Column(pl.Float64, "embedding-derived phenotype"),
+        "label_used": Column(pl.Boolean, "whether the person's own label went into their score"),
+    },
+    "label_overlap": {
+        **PHENOTYPE,
+        "participants": Column(pl.Int64, "people in the score's GWAS"),
+        "cases": Column(pl.Int64, "of them, cases of the code"),
+        "label_used": Column(pl.Int64, "of the participants, those whose own label went into their score"),
+        "cases_label_used": Column(pl.Int64, "of the cases, likewise"),
+    },
     "association_basis": {
         "organ": _ORGAN,
         "eid": _EID,
@@ -224,19 +242,60 @@ SCHEMAS: dict[str, Schema] = {
 }
 """Every stored table by name."""
 
+FEW_SHOT = ("phenotype_models", "edp_scores", "gwas_summary_stats", "lead_variants", "gene_hits")
+SCHEMAS |= {f"few_shot_{name}": SCHEMAS[name] for name in FEW_SHOT}
+SCHEMAS["permuted_labels"] = {
+    "encoder": _ENCODER,
+    "organ": _ORGAN,
+    "draw": Column(pl.Int64, "number of the permutation"),
+    "cases": Column(pl.Int64, "people called cases, at random"),
+    "roc_auc_out_of_fold": Column(pl.Float64, "ROC-AUC of the pooled out-of-fold scores: 0.5 but for chance"),
+    "roc_auc_in_sample": Column(pl.Float64, "ROC-AUC of the final score: above 0.5 by what labels leak into it"),
+    "neg_log_10_p_rank_sum": Column(pl.Float64, "-log10 p, Wilcoxon rank-sum"),
+    "selected": Column(pl.Boolean, "whether it would go on to a GWAS"),
+    "lambda_gc": Column(pl.Float64, "genomic inflation of the score's GWAS"),
+    "variants_associated": Column(pl.Int64, "variants at genome-wide significance"),
+}
+SCHEMAS["few_shot_comparison"] = {
+    **PHENOTYPE,
+    "fraction": Column(pl.Float64, "share of the positive labels that was to be kept"),
+    "seed": Column(pl.Int64, "which were kept"),
+    "cases": Column(pl.Int64, "positives that made the phenotype: all (classifier), those in the cluster"),
+    "cases_kept": Column(pl.Int64, "of them, those whose label was kept"),
+    "pearson_r_score": Column(pl.Float64, "few-shot score against the full one; null: none", nullable=True),
+    "pearson_r_neg_log_10_p": Column(pl.Float64, "-log10 p over variants, likewise", nullable=True),
+    "genes": Column(pl.Int64, "genes hit with all labels"),
+    "genes_few_shot": Column(pl.Int64, "genes hit with few labels"),
+    "genes_both": Column(pl.Int64, "genes hit with both"),
+    "reason": Column(pl.String, "why there is no few-shot phenotype", nullable=True),
+}
+
 WAREHOUSE_TABLES = (
     "icd10_codes",
     "organ_volumes",
     "encoder_quality",
     "clusters",
     "phenotype_selection",
+    "label_overlap",
+    "permuted_labels",
     "lead_variants",
     "gene_hits",
+    "few_shot_lead_variants",
+    "few_shot_gene_hits",
+    "few_shot_comparison",
     "excluded",
 )
 """Small tables that the warehouse holds; the other contract tables are views over the lake."""
 
-WAREHOUSE_VIEWS = ("participants", "embeddings", "adjusted_embeddings", "edp_scores", "gwas_summary_stats")
+WAREHOUSE_VIEWS = (
+    "participants",
+    "embeddings",
+    "adjusted_embeddings",
+    "edp_scores",
+    "gwas_summary_stats",
+    "few_shot_edp_scores",
+    "few_shot_gwas_summary_stats",
+)
 
 
 class SchemaError(ValueError):

@@ -58,6 +58,10 @@ min_cases = 20
 [labels.sets.medication]
 table = "medication.csv"
 labels = ["metformin"]
+# A cohort of 1,200 has few cases: the paper's 2% of them would be one.
+[few_shot]
+codes = ["K76"]
+fraction = 0.2
 
 {organs}
 # Small enough for two cores; the paper's recipe is the default.

@@ -1,0 +1,193 @@
+"""Phenotypes made again from a few of a code's labels (paper, section 4.4), their GWAS, and how they compare.
+
+Which phenotypes are made is told by the selection on all labels; a label that is not kept counts as none, as in life.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from edp_assets.assets import cohort
+from edp_assets.assets.association import ASSOCIATIONS, gwas_summary_stats, hit_stages
+from edp_assets.assets.encoders import ENCODERS, matrix
+from edp_assets.assets.phenotypes import CELL, PHENOTYPES, classifier_row, cluster_row, score_frame
+from edp_assets.assets.stage import StageRun, stage
+from edp_assets.storage.lake import Partition, Stored
+from edp_assets.storage.schemas import empty
+
+GROUP = "few_shot"
+KEY = ["method", "cluster"]
+VARIANT = ["chromosome", "base_pair_location", "effect_allele", "other_allele"]
+
+
+def few_shot_phenotype_models(
+    run: StageRun,
+    phenotype_selection: pl.DataFrame,
+    adjusted_embeddings: pl.DataFrame,
+    clusters: pl.DataFrame,
+    icd10_cases: pl.DataFrame,
+) -> Stored:
+    """Every selected phenotype of the cell, trained anew on the labels that are kept."""
+    z = matrix(adjusted_embeddings)
+    kept = _kept(run, adjusted_embeddings["eid"], icd10_cases["eid"])
+    label = {"encoder": run.encoder, "organ": run["organ"], "icd10": run["icd10"]}
+    rows: list[dict[str, Any]] = []
+    for method, cluster in phenotype_selection.filter("selected").select(KEY).iter_rows():
+        if method == "classifier":
+            rows.append(classifier_row(z, kept, run.workspace.settings.classifier))
+        elif method == "clustering":
+            inside = clusters["cluster"].to_numpy() == cluster
+            rows.append({**cluster_row(z, kept & inside, cluster), "controls": int((inside & ~kept).sum())})
+        else:
+            rows.append(
+                {
+                    "method": method,
+                    "cluster": cluster,
+                    "cases": int(kept.sum()),
+                    "controls": int((~kept).sum()),
+                    "failure": "islands are found by their labels: few-shot is for classifier and clustering",
+                }
+            )
+    frame = pl.DataFrame([{**label, **row} for row in rows], schema=empty("few_shot_phenotype_models").schema)
+    return Stored(frame, metadata={"labels_kept": int(kept.sum()), "phenotypes": len(rows)})
+
+
+def _kept(run: StageRun, people: pl.Series, cases: pl.Series) -> np.ndarray:
+    """Return whose label is kept among the people with an embedding (n_participants,)."""
+    from edp_assets.science.phenotypes.few_shot import keep_labels
+
+    settings = run.workspace.settings.few_shot
+    kept = people.is_in(cases.implode()).to_numpy()
+    positives = people.filter(pl.Series(kept)).to_list()
+    if positives:
+        kept[kept] = keep_labels(positives, settings.fraction, settings.seed)
+    return kept
+
+
+def few_shot_edp_scores(
+    run: StageRun, few_shot_phenotype_models: pl.DataFrame, adjusted_embeddings: pl.DataFrame
+) -> Stored:
+    """Each few-shot phenotype of everyone, kept label or not."""
+    models = few_shot_phenotype_models.filter(pl.col("failure").is_null())
+    reasons = few_shot_phenotype_models["failure"].drop_nulls().unique(maintain_order=True).to_list()
+    frame = score_frame(models, adjusted_embeddings, "few_shot_edp_scores")
+    return Stored(frame, metadata={"phenotypes": models.height, "not_made": "; ".join(reasons)})
+
+
+def few_shot_comparison(
+    run: StageRun,
+    phenotype_selection: pl.DataFrame,
+    few_shot_phenotype_models: pl.DataFrame,
+    edp_scores: pl.DataFrame,
+    few_shot_edp_scores: pl.DataFrame,
+    gwas: Partition,
+    few_shot_gwas: Partition,
+    gene_hits: pl.DataFrame,
+    few_shot_gene_hits: pl.DataFrame,
+) -> Stored:
+    """Few-shot phenotypes beside those of all labels: scores, -log10 p over variants, genes (paper, Figure 6)."""
+    settings = run.workspace.settings.few_shot
+    rows, metadata = [], {}
+    for model in few_shot_phenotype_models.iter_rows(named=True):
+        of = pl.all_horizontal(pl.col(key).eq_missing(pl.lit(model[key])) for key in KEY)
+        full_genes, few_genes = gene_hits.filter(of), few_shot_gene_hits.filter(of)
+        genes, few = (set(hits["gene"].drop_nulls()) for hits in (full_genes, few_genes))
+        row = {
+            **{key: model[key] for key in ("encoder", "organ", "icd10", *KEY)},
+            "fraction": settings.fraction,
+            "seed": settings.seed,
+            "cases": phenotype_selection.filter(of)["cases"].item(),
+            "cases_kept": model["cases"],
+            "genes": len(genes),
+            "genes_few_shot": len(few),
+            "genes_both": len(genes & few),
+            "reason": model["failure"],
+        }
+        if model["failure"] is None:
+            pair = edp_scores.filter(of).join(few_shot_edp_scores.filter(of), on="eid", suffix="_few")
+            row["pearson_r_score"] = _pearson_r(pair["score"], pair["score_few"])
+            columns = [*VARIANT, "neg_log_10_p_value"]
+            full_p, few_p = (p.scan().filter(of).select(columns).collect() for p in (gwas, few_shot_gwas))
+            both = full_p.join(few_p, on=VARIANT, suffix="_few", maintain_order="left")
+            row["pearson_r_neg_log_10_p"] = _pearson_r(both["neg_log_10_p_value"], both["neg_log_10_p_value_few"])
+            name = model["method"] if model["cluster"] is None else f"{model['method']} {model['cluster']}"
+            panels: list[tuple[str, pl.DataFrame, pl.DataFrame | None]] = [
+                (f"{model['cases']} labels kept ({100 * settings.fraction:g}%)", few_p, few_genes),
+                (f"all {row['cases']} labels", full_p, full_genes),
+            ]
+            metadata[name] = _figure(run, name, panels)
+        rows.append(row)
+    frame = pl.DataFrame(rows, schema=empty("few_shot_comparison").schema)
+    return Stored(frame, metadata={"phenotypes": frame.height, **metadata})
+
+
+def _figure(run: StageRun, name: str, panels: list[tuple[str, pl.DataFrame, pl.DataFrame | None]]) -> Any:
+    from edp_assets.figures.association import manhattans
+    from edp_assets.figures.render import to_markdown
+
+    threshold = run.workspace.settings.association.threshold
+    return dg.MetadataValue.md(to_markdown(manhattans(panels, threshold, f"{run['organ']}, {run['icd10']}, {name}")))
+
+
+def _pearson_r(a: pl.Series, b: pl.Series) -> float | None:
+    """Return the correlation, or None where one of them does not vary."""
+    if a.len() < 2 or a.n_unique() < 2 or b.n_unique() < 2:
+        return None
+    return float(np.corrcoef(a.to_numpy(), b.to_numpy())[0, 1])
+
+
+def few_shot_stages(name: str) -> None:
+    """Define the few-shot stages of one encoder."""
+    above, phenotypes, association = ENCODERS[name], PHENOTYPES[name], ASSOCIATIONS[name]
+    options: dict[str, Any] = {"group": GROUP, "dimensions": CELL}
+    adjusted = {"adjusted_embeddings": above.adjusted_embeddings}
+    selection = {"phenotype_selection": phenotypes.phenotype_selection}
+    models = stage(
+        f"{name}/few_shot_phenotype_models",
+        **options,
+        table="few_shot_phenotype_models",
+        inputs={**selection, **adjusted, "clusters": above.clusters, "icd10_cases": cohort.icd10_cases},
+        settings=("few_shot", "classifier"),
+    )(few_shot_phenotype_models)
+    scores = stage(
+        f"{name}/few_shot_edp_scores",
+        **options,
+        table="few_shot_edp_scores",
+        inputs={"few_shot_phenotype_models": models, **adjusted},
+    )(few_shot_edp_scores)
+    statistics = stage(
+        f"{name}/few_shot_gwas_summary_stats",
+        **options,
+        table="few_shot_gwas_summary_stats",
+        inputs={
+            "edp_scores": scores,
+            "association_basis": association.association_basis,
+            "embedding_associations": association.embedding_associations,
+        },
+    )(gwas_summary_stats)
+    _, hits = hit_stages(statistics, GROUP)
+    stage(
+        f"{name}/few_shot_comparison",
+        **options,
+        table="few_shot_comparison",
+        inputs={
+            **selection,
+            "few_shot_phenotype_models": models,
+            "edp_scores": phenotypes.edp_scores,
+            "few_shot_edp_scores": scores,
+            "gwas": association.gwas_summary_stats,
+            "few_shot_gwas": statistics,
+            "gene_hits": association.gene_hits,
+            "few_shot_gene_hits": hits,
+        },
+        streamed=("gwas", "few_shot_gwas"),
+        settings=("few_shot", "association"),
+    )(few_shot_comparison)
+
+
+for _name in ENCODERS:
+    few_shot_stages(_name)
