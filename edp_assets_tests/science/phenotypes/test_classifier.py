@@ -8,8 +8,16 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from edp_assets.science.phenotypes import classifier
-from edp_assets.science.phenotypes.classifier import Moments, classifier_score
+from edp_assets.science.phenotypes.classifier import OrganClassifier, classifier_score
+from edp_assets.science.phenotypes.discriminant import (
+    Moments,
+    fisher_directions,
+    rank_sum_z,
+    roc_auc,
+    two_sided_p,
+)
+from edp_assets.science.phenotypes.folds import stratified_folds
+from edp_assets.science.phenotypes.smote import Neighbours, sampled_rows
 from edp_assets.science.phenotypes.errors import PhenotypeError
 
 
@@ -85,14 +93,14 @@ def test_fisher_directions__equal_sklearn_lda(planted, solver):
     x = np.concatenate([cases_scaled, controls_scaled])
     y = np.r_[np.ones(len(cases_scaled)), np.zeros(len(controls_scaled))]
     for penalty in (0.01, 1.0, 20.0):
-        ours = classifier._fisher_directions(Moments.of(x[y == 1]), Moments.of(x[y == 0]), np.array([penalty]))[:, 0]
+        ours = fisher_directions(Moments.of(x[y == 1]), Moments.of(x[y == 0]), np.array([penalty]))[:, 0]
         lda = LinearDiscriminantAnalysis(solver=solver, shrinkage=penalty / (1 + penalty)).fit(x, y)
         assert np.corrcoef(x @ lda.coef_[0], x @ ours)[0, 1] > 0.9999
 
 
 def test_fisher_directions__largest_penalty_is_the_difference_of_means(planted):
     z, cases, _ = planted
-    w = classifier._fisher_directions(Moments.of(z[cases]), Moments.of(z[~cases]), np.array([1e9]))[:, 0]
+    w = fisher_directions(Moments.of(z[cases]), Moments.of(z[~cases]), np.array([1e9]))[:, 0]
     difference = z[cases].mean(axis=0) - z[~cases].mean(axis=0)
     assert w @ difference / np.linalg.norm(w) / np.linalg.norm(difference) > 1 - 1e-9
 
@@ -100,14 +108,14 @@ def test_fisher_directions__largest_penalty_is_the_difference_of_means(planted):
 def test_smote__equals_imblearn_on_both_classes(planted):
     z, cases, _ = planted
     resampled, labels = SMOTE(k_neighbors=4, random_state=3).fit_resample(z, cases)
-    np.testing.assert_array_equal(classifier._smote(z[cases], int((~cases).sum()), 4, 3), resampled[labels])
+    np.testing.assert_array_equal(sampled_rows(z[cases], int((~cases).sum()), 4, 3), resampled[labels])
 
 
 def test_expected_smote_moments__are_the_average_over_draws(planted):
     z, cases, _ = planted
     small = z[cases][:, :3]
-    expected = classifier._expected_smote_moments(small, 450, 5)
-    draws = [Moments.of(classifier._smote(small, 450, 5, seed)) for seed in range(100)]
+    expected = Neighbours(small, 5).expected_moments(np.ones(len(small), dtype=bool), 450)
+    draws = [Moments.of(sampled_rows(small, 450, 5, seed)) for seed in range(100)]
     assert expected.count == draws[0].count == 450
     for name in ("total", "outer"):
         drawn = np.array([getattr(m, name) for m in draws])
@@ -143,7 +151,7 @@ def test_permutation_null__would_see_smote_before_the_split():
 def test_classifier_score__held_out_people_do_not_move_their_own_model(planted):
     """Whatever happens to the people of one fold, that fold's model and penalty stay."""
     z, cases, _ = planted
-    fold = classifier._stratified_folds(cases, 10, 0)
+    fold = stratified_folds(cases, 10, 0)
     held_out = fold == 2
     moved = z.copy()
     moved[held_out] += np.random.default_rng(0).normal(size=z.shape[1])
@@ -184,9 +192,11 @@ def test_classifier_score__works_with_more_dimensions_than_people():
     assert np.isfinite(classifier_score(z, cases, folds=4).score).all()
 
 
-def test_rank_sum__does_not_underflow():
+def test_two_sided_p__does_not_underflow():
     scores = np.arange(20_000.0)
-    p, neg_log_10_p = classifier._rank_sum(scores, scores >= 15_000)
+    z = rank_sum_z(roc_auc(scores, scores >= 15_000), 5_000, 15_000)
+    assert z == pytest.approx(ranksums(scores[15_000:], scores[:15_000]).statistic)
+    p, neg_log_10_p = two_sided_p(float(z))
     assert p == 0
     assert neg_log_10_p == pytest.approx(2446, rel=0.01)
 
