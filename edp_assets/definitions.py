@@ -10,7 +10,17 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-from edp_assets.assets import association, baselines, cohort, encoders, evidence, few_shot, imaging, permutation, phenotypes  # noqa: E402
+from edp_assets.assets import (  # noqa: E402
+    association,
+    baselines,
+    cohort,
+    encoders,
+    evidence,
+    few_shot,
+    imaging,
+    permutation,
+    phenotypes,
+)
 from edp_assets.assets.stage import REGISTRY  # noqa: E402
 from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  # noqa: E402
 

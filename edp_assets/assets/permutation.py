@@ -1,7 +1,7 @@
 """The null of classifier-guided EDPs: scores of permuted labels, what they predict and what they associate with.
 
 A permuted label knows nothing, so its score is some direction of the embeddings that the labels fitted by chance. What
-such scores reach of AUC and selection is chance; in-sample AUC is what labels leak into a score; and their lambda GC and
+such scores reach of AUC and selection is chance; in-sample AUC is what labels leak into a score; their lambda GC and
 hits are those of directions in general, to hold an EDP's against: genes that move the whole organ may show in them.
 Labels have counts over the range that codes have, and are no code's: a changed diagnosis does not touch this stage.
 """
@@ -69,9 +69,9 @@ def permuted_labels(
         found = _associations(run, np.column_stack(scores)[order.to_numpy()], association_basis, embedding_associations)
         rows = [{**row, **of_draw} for row, of_draw in zip(rows, found, strict=True)]
     frame = pl.DataFrame(rows, schema=empty("permuted_labels").schema)
-    summary = {"draws": frame.height, "selected": int(frame["selected"].sum())}
-    if frame.height:
-        summary |= {name: round(float(np.mean(frame[name])), 4) for name in ("roc_auc_out_of_fold", "roc_auc_in_sample")}
+    summary: dict[str, Any] = {"draws": frame.height, "selected": int(frame["selected"].sum())}
+    for name in ("roc_auc_out_of_fold", "roc_auc_in_sample") if frame.height else ():
+        summary[f"mean_{name}"] = round(float(frame[name].to_numpy().mean()), 4)
     return Stored(frame, metadata=summary)
 
 

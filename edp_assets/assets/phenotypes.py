@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,9 @@ from edp_assets.assets.stage import Stage, StageRun, stage
 from edp_assets.settings import ClassifierSettings
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
+
+if TYPE_CHECKING:
+    from edp_assets.science.phenotypes.classifier import OrganClassifier
 
 CELL = ("organ", "icd10")
 
@@ -39,16 +42,20 @@ def phenotype_models(
     return Stored(frame, metadata={"cases": int(cases.sum()), "candidates": len(rows)})
 
 
+def organ_classifier(z: np.ndarray, settings: ClassifierSettings) -> OrganClassifier:
+    """Return one organ's embeddings prepared for the scores of its codes."""
+    from edp_assets.science.phenotypes.classifier import OrganClassifier
+
+    return OrganClassifier(z, settings.folds, smote_neighbours=settings.smote_neighbours, seed=settings.seed)
+
+
 def classifier_row(z: np.ndarray, cases: np.ndarray, settings: ClassifierSettings) -> dict[str, Any]:
     """Return a code's classifier with its evidence, or why there is none."""
-    from edp_assets.science.phenotypes.classifier import classifier_score
     from edp_assets.science.phenotypes.errors import PhenotypeError
 
     row: dict[str, Any] = {"method": "classifier", "cases": int(cases.sum()), "controls": int((~cases).sum())}
     try:
-        fit = classifier_score(
-            z, cases, folds=settings.folds, smote_neighbours=settings.smote_neighbours, seed=settings.seed
-        )
+        fit = organ_classifier(z, settings).score(cases)
     except PhenotypeError as error:
         return {**row, "failure": str(error)}
     return {

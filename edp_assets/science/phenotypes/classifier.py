@@ -314,7 +314,9 @@ class _Code:
         kept, large = self._training(np.arange(self.count) != f)
         rows = self.neighbours.rows
         if self.organ._smote == "sampled":
-            small = Moments.of(sampled_rows(rows[kept].astype(np.float64), large.count, self.organ._neighbours, self.organ._seed))
+            small = Moments.of(
+                sampled_rows(rows[kept].astype(np.float64), large.count, self.organ._neighbours, self.organ._seed)
+            )
         else:
             small = self.neighbours.expected_moments(kept, large.count)
         w = fisher_direction(small, large, penalty)

@@ -82,7 +82,8 @@ class Neighbours:
         degree = k + np.bincount(nearest.ravel(), minlength=len(kept))[kept]
         starts = np.arange(0, nearest.size + 1, k)
         graph = csr_array(
-            (np.full(nearest.size, weight / 3, self.rows.dtype), nearest.ravel(), starts), shape=(n_small, len(self.rows))
+            (np.full(nearest.size, weight / 3, self.rows.dtype), nearest.ravel(), starts),
+            shape=(n_small, len(self.rows)),
         )
         weighted = graph @ self.rows
         weighted += (1 + weight / 3 * degree).astype(small.dtype)[:, None] * small
@@ -90,9 +91,7 @@ class Neighbours:
         total = (1 + weight / 2 * degree).astype(small.dtype) @ small
         return Moments(target, total.astype(np.float64), (outer + outer.T) / 2)
 
-    def _search(
-        self, queries: NDArray[np.intp], candidates: NDArray[np.intp], k: int
-    ) -> NDArray[np.intp]:
+    def _search(self, queries: NDArray[np.intp], candidates: NDArray[np.intp], k: int) -> NDArray[np.intp]:
         """Return the k nearest candidates of each query, nearest first, itself left out; both are indices of rows."""
         all_rows = len(candidates) == len(self.rows)
         others = self.rows if all_rows else self.rows[candidates]
@@ -101,8 +100,10 @@ class Neighbours:
         distance += self._squares[candidates]
         position = queries if all_rows else np.searchsorted(candidates, queries)
         distance[np.arange(len(queries)), position] = np.inf
-        nearest = np.argpartition(distance, k - 1, axis=1)[:, :k] if 0 < k < len(candidates) else np.empty(
-            (len(queries), 0), dtype=np.intp
+        nearest = (
+            np.argpartition(distance, k - 1, axis=1)[:, :k]
+            if 0 < k < len(candidates)
+            else np.empty((len(queries), 0), dtype=np.intp)
         )
         order = np.argsort(np.take_along_axis(distance, nearest, axis=1), axis=1, kind="stable")
         return candidates[np.take_along_axis(nearest, order, axis=1)]

@@ -8,7 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from edp_assets.science.phenotypes.classifier import OrganClassifier, classifier_score
+from edp_assets.science.phenotypes.classifier import classifier_score
 from edp_assets.science.phenotypes.discriminant import (
     Moments,
     fisher_directions,
@@ -16,9 +16,9 @@ from edp_assets.science.phenotypes.discriminant import (
     roc_auc,
     two_sided_p,
 )
+from edp_assets.science.phenotypes.errors import PhenotypeError
 from edp_assets.science.phenotypes.folds import stratified_folds
 from edp_assets.science.phenotypes.smote import Neighbours, sampled_rows
-from edp_assets.science.phenotypes.errors import PhenotypeError
 
 
 def embeddings(n=600, d=32, n_cases=50, component=5, liability=0.7, seed=0):
