@@ -85,20 +85,17 @@ def test_run__a_score_is_what_the_paper_says(finished: tuple[Path, str], tiny_co
     np.testing.assert_allclose(score["score"], 1 - cosine, rtol=1e-9, atol=1e-12)
 
 
-def test_run__the_gwas_is_ordinary_least_squares(finished: tuple[Path, str], tiny_cohort: Path) -> None:
-    # An EDP's stored statistics against statsmodels on the raw files, for a few variants of one chromosome.
+def assert_least_squares(home: Path, cohort: Path, phenotype: dict[str, object]) -> None:
+    """Compare a phenotype's stored statistics with statsmodels on the raw files, for variants of one chromosome."""
     import statsmodels.api as sm
 
     from edp_assets.science.genetics.genotypes import open_genotypes
 
-    home, _ = finished
     stored = tables(home)
-    phenotype = stored["edp_scores"].filter(encoder="video_mae", organ="heart").select(CELL).row(0, named=True)
-    wanted = [pl.col(k) == v if v is not None else pl.col(k).is_null() for k, v in phenotype.items()]
+    wanted = [pl.col(k).eq_missing(pl.lit(v)) for k, v in phenotype.items()]
     statistics = stored["gwas_summary_stats"].filter(*wanted, chromosome="5").sort("base_pair_location")
-    people = stored["edp_scores"].filter(*wanted).join(stored["participants"], on="eid").drop_nulls()[:, :]
-    people = people if people.height else stored["edp_scores"].filter(*wanted).join(stored["participants"], on="eid")
-    with open_genotypes(tiny_cohort / "genotypes/chr5.bed") as genotypes:
+    people = stored["edp_scores"].filter(*wanted).join(stored["participants"], on="eid")
+    with open_genotypes(cohort / "genotypes/chr5.bed") as genotypes:
         place = {eid: i for i, eid in enumerate(genotypes.sample_ids)}
         rows = np.array([place[eid] for eid in people["eid"]])
         dosages = genotypes.read(0, genotypes.n_variants, rows)
@@ -118,6 +115,80 @@ def test_run__the_gwas_is_ordinary_least_squares(finished: tuple[Path, str], tin
         fit = sm.OLS(people["score"].to_numpy(), np.column_stack([dosage, *fixed])).fit()
         assert row["beta"] == pytest.approx(fit.params[0], rel=2e-4, abs=2e-6)
         assert row["neg_log_10_p_value"] == pytest.approx(-np.log10(fit.pvalues[0]), abs=1e-3)
+
+
+def test_run__the_gwas_is_ordinary_least_squares(finished: tuple[Path, str], tiny_cohort: Path) -> None:
+    home, _ = finished
+    scores = tables(home)["edp_scores"].filter(encoder="video_mae", organ="heart")
+    assert_least_squares(home, tiny_cohort, scores.select(CELL).row(0, named=True))
+
+
+def test_run__cross_fitted_scores_hold_nobodys_own_label_and_have_their_gwas(
+    finished: tuple[Path, str], cohort_copy: Path, tmp_path: Path
+) -> None:
+    home = copy_home(finished[0], tmp_path / "home")
+    (home / "cohort.json").unlink()
+    config = cohort_copy / "cohort.toml"
+    config.write_text(config.read_text().replace("[classifier]", '[classifier]\nscore = "cross_fitted"'))
+    chosen = ("--organ", "liver", "--icd10", "I10", "--encoder", "mae")
+    done = run_edp(home, "run", str(cohort_copy), *chosen, "--select", "+key:mae/gwas_summary_stats")
+    assert done.returncode == 0, done.stderr
+    phenotype = {"encoder": "mae", "organ": "liver", "icd10": "I10", "method": "classifier", "cluster": None}
+    of = [pl.col(k).eq_missing(pl.lit(v)) for k, v in phenotype.items()]
+    before, after = (tables(h)["edp_scores"].filter(*of).sort("eid") for h in (finished[0], home))
+    assert before["label_used"].sum() == pytest.approx(0.9 * before.height, abs=3)
+    assert after["label_used"].sum() == 0
+    assert np.corrcoef(before["score"], after["score"])[0, 1] < 0.999
+    assert_least_squares(home, cohort_copy, phenotype)
+
+
+def test_run__tells_whose_label_a_score_holds(finished: tuple[Path, str]) -> None:
+    home, _ = finished
+    stored = tables(home)
+    overlap = stored["label_overlap"]
+    selected = stored["phenotype_selection"].filter("selected")
+    both = overlap.join(selected, on=CELL, nulls_equal=True, suffix="_of_model")
+    assert both.height == overlap.height == selected.height
+    clustering = both.filter(method="clustering")
+    # Everyone imaged is genotyped here, so all cases of the cluster stand in the GWAS.
+    assert clustering["cases_label_used"].to_list() == clustering["cases_of_model"].to_list()
+    assert clustering["label_used"].to_list() == clustering["cases_label_used"].to_list()
+    classifier = both.filter(method="classifier")
+    assert classifier.select((pl.col("label_used") / pl.col("participants")).is_between(0.85, 0.93).all()).item()
+
+
+def test_run__few_shot_phenotypes_stand_beside_those_of_all_labels(finished: tuple[Path, str]) -> None:
+    home, _ = finished
+    stored = tables(home)
+    compared = stored["few_shot_comparison"]
+    selected = stored["phenotype_selection"].filter("selected", icd10="I10")
+    assert compared.select(CELL).sort(CELL).equals(selected.select(CELL).sort(CELL))
+    made = compared.filter(pl.col("reason").is_null())
+    assert made.height > 0
+    # 15 imaged cases, a fifth of their labels kept.
+    assert compared.filter(method="classifier")["cases_kept"].unique().to_list() == [3]
+    assert made.select((pl.col("cases_kept") <= pl.col("cases")).all()).item()
+    row = made.row(0, named=True)
+    of = [pl.col(k).eq_missing(pl.lit(row[k])) for k in CELL]
+    few, full = (stored[name].filter(*of).sort("eid") for name in ("few_shot_edp_scores", "edp_scores"))
+    assert few["label_used"].sum() == row["cases_kept"]
+    assert row["pearson_r_score"] == pytest.approx(np.corrcoef(few["score"], full["score"])[0, 1])
+    keys = ["chromosome", "base_pair_location", "rsid"]
+    few, full = (stored[name].filter(*of).sort(keys) for name in ("few_shot_gwas_summary_stats", "gwas_summary_stats"))
+    r = np.corrcoef(few["neg_log_10_p_value"], full["neg_log_10_p_value"])[0, 1]
+    assert row["pearson_r_neg_log_10_p"] == pytest.approx(r)
+    assert set(stored["few_shot_edp_scores"]["icd10"]) == {"I10"}
+
+
+def test_run__a_label_of_another_set_runs_through_the_same_assets(finished: tuple[Path, str]) -> None:
+    stored = tables(finished[0])
+    medication = pl.col("icd10") == "medication.metformin"
+    assert stored["icd10_codes"].filter(medication).select("label_set", "studied").row(0) == ("medication", True)
+    assert stored["phenotype_selection"].filter(medication)["organ"].n_unique() == 3
+    assert stored["gwas_summary_stats"].filter(medication).height > 0
+    # Three cases: no classifier, and the reason is told.
+    classifier = stored["phenotype_selection"].filter(medication, method="classifier")
+    assert classifier["reason"].unique().to_list() == ["fewer cases (3) than folds (10)"]
 
 
 def test_run__again_makes_nothing(finished: tuple[Path, str], tiny_cohort: Path, tmp_path: Path) -> None:
