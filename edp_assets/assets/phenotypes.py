@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,9 @@ from edp_assets.assets.stage import Stage, StageRun, stage
 from edp_assets.settings import ClassifierSettings
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
+
+if TYPE_CHECKING:
+    from edp_assets.science.phenotypes.classifier import OrganClassifier
 
 CELL = ("organ", "icd10")
 
@@ -31,23 +35,50 @@ def phenotype_models(
     run: StageRun, adjusted_embeddings: pl.DataFrame, clusters: pl.DataFrame, icd10_cases: pl.DataFrame
 ) -> Stored:
     """Every candidate phenotype of the cell with its weights and evidence: the classifier's, and one a cluster."""
-    z = matrix(adjusted_embeddings)
+    organ = _organ(adjusted_embeddings, run.workspace.settings.classifier)
     cases = adjusted_embeddings["eid"].is_in(icd10_cases["eid"].implode()).to_numpy()
     label = {"encoder": run.encoder, "organ": run["organ"], "icd10": run["icd10"]}
-    rows = [_classifier_row(z, cases, run.workspace.settings.classifier), *_cluster_rows(z, cases, clusters)]
+    rows = [_classifier_row(organ, cases), *_cluster_rows(organ.z, cases, clusters)]
     frame = pl.DataFrame([{**label, **row} for row in rows], schema=empty("phenotype_models").schema)
     return Stored(frame, metadata={"cases": int(cases.sum()), "candidates": len(rows)})
 
 
-def _classifier_row(z: np.ndarray, cases: np.ndarray, settings: ClassifierSettings) -> dict[str, Any]:
-    from edp_assets.science.phenotypes.classifier import classifier_score
+class _Organ:
+    """One organ's embeddings as a matrix, and the classifier prepared on them once it is asked for."""
+
+    def __init__(self, embeddings: pl.DataFrame, settings: ClassifierSettings) -> None:
+        self.embeddings, self.settings = embeddings, settings
+        self.z = matrix(embeddings)
+
+    @cached_property
+    def classifier(self) -> OrganClassifier:
+        from edp_assets.science.phenotypes.classifier import OrganClassifier
+
+        s = self.settings
+        return OrganClassifier(self.z, s.folds, smote_neighbours=s.smote_neighbours, smote=s.smote, seed=s.seed)
+
+
+_last_organ: list[_Organ] = []
+"""The organ worked on last, or none: the cells of one organ come one after another and share its preparation."""
+
+
+def _organ(embeddings: pl.DataFrame, settings: ClassifierSettings) -> _Organ:
+    """Return the prepared organ of this very frame and these settings; another one is let go before."""
+    for organ in _last_organ:
+        if organ.embeddings is embeddings and organ.settings == settings:
+            return organ
+    _last_organ.clear()
+    organ = _Organ(embeddings, settings)
+    _last_organ[:] = [organ]
+    return organ
+
+
+def _classifier_row(organ: _Organ, cases: np.ndarray) -> dict[str, Any]:
     from edp_assets.science.phenotypes.errors import PhenotypeError
 
     row: dict[str, Any] = {"method": "classifier", "cases": int(cases.sum()), "controls": int((~cases).sum())}
     try:
-        fit = classifier_score(
-            z, cases, folds=settings.folds, smote_neighbours=settings.smote_neighbours, seed=settings.seed
-        )
+        fit = organ.classifier.score(cases)
     except PhenotypeError as error:
         return {**row, "failure": str(error)}
     return {
@@ -149,7 +180,8 @@ def phenotype_stages(name: str, above: EncoderStages) -> PhenotypeStages:
         table="phenotype_models",
         inputs={**adjusted, "clusters": above.clusters, "icd10_cases": cohort.icd10_cases},
         settings=("classifier", "clustering"),
-        kinds={"scikitlearn", "parquet"},
+        code_version="2",
+        kinds={"numpy", "parquet"},
     )(phenotype_models)
     selection = stage(
         f"{name}/phenotype_selection",

@@ -155,17 +155,17 @@ class OrganClassifier:
         """
         cases = checked_mask(cases, len(self.z))
         check_counts(cases, self._base.count)
+        if self._given:
+            check_strata(cases, self._base.fold, self._base.count)
         with self._blas.limit(limits=1), ThreadPoolExecutor(self._threads) as pool:
             return _Code(self, cases, pool).cross_validated()
 
     def _folds_for(self, small: NDArray[np.bool_]) -> tuple[Folds, NDArray[np.intp]]:
         """Return base folds for a code, and the fold (n_small,) of each of its smaller class."""
         base = self._base
-        if self._given:
-            check_strata(small, base.fold, base.count)
-        elif base.is_even_for(~small):
-            return base, random_folds(int(small.sum()), base.count, self._seed)
-        else:
+        if not self._given:
+            if base.is_even_for(~small):
+                return base, random_folds(int(small.sum()), base.count, self._seed)
             base = Folds(self.z, self._frame, stratified_folds(small, base.count, self._seed))
         return base, base.fold[small]
 
