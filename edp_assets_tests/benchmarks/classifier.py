@@ -1,4 +1,4 @@
-"""Classifier-guided scores of an organ's codes against the loop that users write with imbalanced-learn and scikit-learn.
+"""Classifier-guided scores of an organ's codes against the loop that users write, imbalanced-learn + scikit-learn.
 
 Ours chooses the penalty of every fold and tests the score as well; the peer's penalty is given.
 """

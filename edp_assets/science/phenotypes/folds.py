@@ -113,7 +113,9 @@ def checked_folds(folds: NDArray, n_participants: int) -> NDArray[np.intp]:
     """
     folds = np.asarray(folds)
     if folds.shape != (n_participants,) or not np.issubdtype(folds.dtype, np.integer):
-        raise ValueError(f"folds must be integers, one a participant ({n_participants}), found {folds.dtype} of {folds.shape}")
+        raise ValueError(
+            f"folds must be integers, one a participant ({n_participants}), found {folds.dtype} of {folds.shape}"
+        )
     used = np.unique(folds)
     if len(used) < 3 or used[0] != 0 or used[-1] != len(used) - 1:
         raise ValueError(f"folds must be 0, 1, ... and at least 3 folds, found {used.tolist()[:20]}")

@@ -28,8 +28,8 @@ Map = Callable[[Callable, Iterable], Iterable]
 class Neighbours:
     """One class's rows, and who is nearest to whom, for any subset of them.
 
-    Neighbours are Euclidean, distances in the rows' precision. A subset's are read from each row's sorted list of its `BUFFER` nearest in the
-    whole class, and searched afresh for a row whose list has too few of the subset.
+    Neighbours are Euclidean, distances in the rows' precision. A subset's are read from each row's sorted list of its
+    `BUFFER` nearest in the whole class, and searched afresh for a row whose list has too few of the subset.
 
     Args:
         rows: (n_rows, n_dims) float32 or float64, of origin near their mean.
@@ -84,7 +84,8 @@ class Neighbours:
         degree = k + np.bincount(nearest.ravel(), minlength=len(kept))[kept]
         starts = np.arange(0, nearest.size + 1, k)
         graph = csr_array(
-            (np.full(nearest.size, weight / 3, self.rows.dtype), nearest.ravel(), starts), shape=(n_small, len(self.rows))
+            (np.full(nearest.size, weight / 3, self.rows.dtype), nearest.ravel(), starts),
+            shape=(n_small, len(self.rows)),
         )
         weighted = graph @ self.rows
         weighted += (1 + weight / 3 * degree).astype(small.dtype)[:, None] * small
@@ -92,9 +93,7 @@ class Neighbours:
         total = (1 + weight / 2 * degree).astype(small.dtype) @ small
         return Moments(target, total.astype(np.float64), (outer + outer.T) / 2)
 
-    def _search(
-        self, queries: NDArray[np.intp], candidates: NDArray[np.intp], k: int
-    ) -> NDArray[np.intp]:
+    def _search(self, queries: NDArray[np.intp], candidates: NDArray[np.intp], k: int) -> NDArray[np.intp]:
         """Return the k nearest candidates of each query, nearest first, itself left out; both are indices of rows."""
         all_rows = len(candidates) == len(self.rows)
         others = self.rows if all_rows else self.rows[candidates]

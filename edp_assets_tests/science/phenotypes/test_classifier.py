@@ -19,8 +19,8 @@ from edp_assets.science.phenotypes.discriminant import (
     roc_auc,
     two_sided_p,
 )
-from edp_assets.science.phenotypes.folds import stratified_folds
 from edp_assets.science.phenotypes.errors import PhenotypeError
+from edp_assets.science.phenotypes.folds import stratified_folds
 
 
 def embeddings(n=600, d=32, n_cases=50, component=5, liability=0.7, seed=0):
@@ -366,9 +366,9 @@ def test_organ_classifier__refuses_folds_that_are_none(folds, message):
 
 def test_organ_classifier__refuses_given_folds_without_a_case():
     z, fold = np.random.default_rng(0).normal(size=(60, 8)), np.arange(60) // 20
-    with pytest.raises(PhenotypeError, match="^fold 1 holds no cases$"):
+    with pytest.raises(PhenotypeError, match=r"^fold 1 holds no cases$"):
         OrganClassifier(z, fold).score(np.isin(np.arange(60), [0, 1, 2, 40, 41]))
-    with pytest.raises(PhenotypeError, match="^fold 2 holds no controls$"):
+    with pytest.raises(PhenotypeError, match=r"^fold 2 holds no controls$"):
         OrganClassifier(z, fold).score((fold == 2) | (np.arange(60) % 20 == 0))
 
 

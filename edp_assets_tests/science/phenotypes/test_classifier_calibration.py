@@ -30,7 +30,9 @@ def plausible(rejected, p):
 def test_out_of_fold_auc__of_permuted_labels_is_a_half(permuted):
     auc = np.array([score.roc_auc_out_of_fold for score in permuted[1]])
     assert abs(auc.mean() - 0.5) < 3 * auc.std(ddof=1) / np.sqrt(PERMUTATIONS)
-    assert np.mean([score.roc_auc for score in permuted[1]]) > 0.6  # the best fold's is biased: why selection reads the other
+    assert (
+        np.mean([score.roc_auc for score in permuted[1]]) > 0.6
+    )  # the best fold's is biased: why selection reads the other
 
 
 def test_rank_sum_p__of_permuted_labels_is_uniform(permuted):
@@ -43,7 +45,9 @@ def test_rank_sum_p__of_permuted_labels_is_uniform(permuted):
 
 def test_rank_sum_p__of_pooled_out_of_fold_scores_would_not_be(permuted):
     """Why the statistic goes forward through the folds; and the test above can see what it guards against."""
-    p = np.array([ranksums(s.out_of_fold[cases], s.out_of_fold[~cases]).pvalue for cases, s in zip(*permuted, strict=True)])
+    p = np.array(
+        [ranksums(s.out_of_fold[cases], s.out_of_fold[~cases]).pvalue for cases, s in zip(*permuted, strict=True)]
+    )
     assert not plausible((p <= 0.05).sum(), 0.05)
     assert not plausible((p <= 0.01).sum(), 0.01)
 
