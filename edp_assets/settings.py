@@ -173,9 +173,12 @@ class ClassifierSettings(Section):
 
     folds: int = Field(10, ge=3, description="stratified folds (section 4)")
     smote_neighbours: int = Field(5, ge=1, description="neighbours SMOTE draws from (Chawla et al. 2002)")
+    smote: Literal["expected", "sampled"] = Field(
+        "expected", description="moments SMOTE has on average, or imbalanced-learn's draws (slower, as good)"
+    )
     seed: int = Field(0, ge=0, description="folds and SMOTE")
     min_auc: float = Field(0.6, description="least pooled out-of-fold ROC-AUC of a selected code")
-    max_p: float = Field(0.01, description="largest rank-sum p, out of fold, of a selected code")
+    max_p: float = Field(0.01, description="largest rank-sum p of a selected code, each scored by the folds before")
     score: Literal["best_fold", "cross_fitted"] = Field(
         "best_fold", description="best_fold: one model for all (section 4); cross_fitted: nobody's by their own label"
     )

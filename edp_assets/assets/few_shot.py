@@ -13,8 +13,8 @@ import polars as pl
 
 from edp_assets.assets import cohort
 from edp_assets.assets.association import ASSOCIATIONS, gwas_summary_stats, hit_stages
-from edp_assets.assets.encoders import ENCODERS, matrix
-from edp_assets.assets.phenotypes import CELL, PHENOTYPES, classifier_row, cluster_row, score_frame
+from edp_assets.assets.encoders import ENCODERS
+from edp_assets.assets.phenotypes import CELL, PHENOTYPES, classifier_row, cluster_row, prepared_organ, score_frame
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Partition, Stored
 from edp_assets.storage.schemas import empty
@@ -32,16 +32,16 @@ def few_shot_phenotype_models(
     icd10_cases: pl.DataFrame,
 ) -> Stored:
     """Every selected phenotype of the cell, trained anew on the labels that are kept."""
-    z = matrix(adjusted_embeddings)
+    organ = prepared_organ(adjusted_embeddings, run.workspace.settings.classifier)
     kept = _kept(run, adjusted_embeddings["eid"], icd10_cases["eid"])
     label = {"encoder": run.encoder, "organ": run["organ"], "icd10": run["icd10"]}
     rows: list[dict[str, Any]] = []
     for method, cluster in phenotype_selection.filter("selected").select(KEY).iter_rows():
         if method == "classifier":
-            rows.append(classifier_row(z, kept, run.workspace.settings.classifier))
+            rows.append(classifier_row(organ, kept))
         elif method == "clustering":
             inside = clusters["cluster"].to_numpy() == cluster
-            rows.append({**cluster_row(z, kept & inside, cluster), "controls": int((inside & ~kept).sum())})
+            rows.append({**cluster_row(organ.z, kept & inside, cluster), "controls": int((inside & ~kept).sum())})
         else:
             rows.append(
                 {

@@ -15,7 +15,7 @@ import polars as pl
 
 from edp_assets.assets.association import ASSOCIATIONS, VARIANTS_A_FRAME
 from edp_assets.assets.encoders import ENCODERS, matrix
-from edp_assets.assets.phenotypes import organ_classifier
+from edp_assets.assets.phenotypes import prepared_organ
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Partitions, Stored
 from edp_assets.storage.schemas import empty
@@ -37,18 +37,17 @@ def permuted_labels(
     from edp_assets.science.phenotypes.selection import select_classifier
 
     settings = run.workspace.settings
-    z, people = matrix(adjusted_embeddings), adjusted_embeddings["eid"]
+    organ, people = prepared_organ(adjusted_embeddings, settings.classifier), adjusted_embeddings["eid"]
     rng = np.random.default_rng(settings.evidence.seed)
-    classifier = organ_classifier(z, settings.classifier)
-    fewest, most = 2 * settings.classifier.folds, len(z) // 5
+    fewest, most = 2 * settings.classifier.folds, people.len() // 5
     counts = np.geomspace(fewest, most, COUNTS).astype(int) if fewest < most else np.array([], dtype=int)
     rows: list[dict[str, Any]] = []
     scores = []
     for draw in range(settings.evidence.permutations if len(counts) else 0):
         n_cases = int(counts[draw % COUNTS])
-        cases = np.zeros(len(z), dtype=bool)
-        cases[rng.choice(len(z), n_cases, replace=False)] = True
-        fit = classifier.score(cases)
+        cases = np.zeros(people.len(), dtype=bool)
+        cases[rng.choice(people.len(), n_cases, replace=False)] = True
+        fit = organ.classifier.score(cases)
         evidence = fit.roc_auc_out_of_fold, fit.neg_log_10_p_rank_sum
         rows.append(
             {
@@ -64,7 +63,7 @@ def permuted_labels(
         )
         scores.append(fit.score)
     if rows:
-        table = pl.DataFrame({"eid": people, "row": np.arange(len(z))})
+        table = pl.DataFrame({"eid": people, "row": np.arange(people.len())})
         order = association_basis.select("eid").join(table, on="eid", how="left", maintain_order="left")["row"]
         found = _associations(run, np.column_stack(scores)[order.to_numpy()], association_basis, embedding_associations)
         rows = [{**row, **of_draw} for row, of_draw in zip(rows, found, strict=True)]

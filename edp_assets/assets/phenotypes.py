@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,28 +35,51 @@ def phenotype_models(
     run: StageRun, adjusted_embeddings: pl.DataFrame, clusters: pl.DataFrame, icd10_cases: pl.DataFrame
 ) -> Stored:
     """Every candidate phenotype of the cell with its weights and evidence: the classifier's, and one a cluster."""
-    z = matrix(adjusted_embeddings)
+    organ = prepared_organ(adjusted_embeddings, run.workspace.settings.classifier)
     cases = adjusted_embeddings["eid"].is_in(icd10_cases["eid"].implode()).to_numpy()
     label = {"encoder": run.encoder, "organ": run["organ"], "icd10": run["icd10"]}
-    rows = [classifier_row(z, cases, run.workspace.settings.classifier), *_cluster_rows(z, cases, clusters)]
+    rows = [classifier_row(organ, cases), *_cluster_rows(organ.z, cases, clusters)]
     frame = pl.DataFrame([{**label, **row} for row in rows], schema=empty("phenotype_models").schema)
     return Stored(frame, metadata={"cases": int(cases.sum()), "candidates": len(rows)})
 
 
-def organ_classifier(z: np.ndarray, settings: ClassifierSettings) -> OrganClassifier:
-    """Return one organ's embeddings prepared for the scores of its codes."""
-    from edp_assets.science.phenotypes.classifier import OrganClassifier
+class PreparedOrgan:
+    """One organ's embeddings as a matrix, and the classifier prepared on them once it is asked for."""
 
-    return OrganClassifier(z, settings.folds, smote_neighbours=settings.smote_neighbours, seed=settings.seed)
+    def __init__(self, embeddings: pl.DataFrame, settings: ClassifierSettings) -> None:
+        self.embeddings, self.settings = embeddings, settings
+        self.z = matrix(embeddings)
+
+    @cached_property
+    def classifier(self) -> OrganClassifier:
+        from edp_assets.science.phenotypes.classifier import OrganClassifier
+
+        s = self.settings
+        return OrganClassifier(self.z, s.folds, smote_neighbours=s.smote_neighbours, smote=s.smote, seed=s.seed)
 
 
-def classifier_row(z: np.ndarray, cases: np.ndarray, settings: ClassifierSettings) -> dict[str, Any]:
+_last_organ: list[PreparedOrgan] = []
+"""The organ worked on last, or none: the cells of one organ come one after another and share its preparation."""
+
+
+def prepared_organ(embeddings: pl.DataFrame, settings: ClassifierSettings) -> PreparedOrgan:
+    """Return the prepared organ of this very frame and these settings; another one is let go before."""
+    for organ in _last_organ:
+        if organ.embeddings is embeddings and organ.settings == settings:
+            return organ
+    _last_organ.clear()
+    organ = PreparedOrgan(embeddings, settings)
+    _last_organ[:] = [organ]
+    return organ
+
+
+def classifier_row(organ: PreparedOrgan, cases: np.ndarray) -> dict[str, Any]:
     """Return a code's classifier with its evidence, or why there is none."""
     from edp_assets.science.phenotypes.errors import PhenotypeError
 
     row: dict[str, Any] = {"method": "classifier", "cases": int(cases.sum()), "controls": int((~cases).sum())}
     try:
-        fit = organ_classifier(z, settings).score(cases)
+        fit = organ.classifier.score(cases)
     except PhenotypeError as error:
         return {**row, "failure": str(error)}
     return {
@@ -66,7 +90,7 @@ def classifier_row(z: np.ndarray, cases: np.ndarray, settings: ClassifierSetting
         "penalty": fit.penalty,
         "weights": fit.weights.tolist(),
         "label_used": _bits(fit.trained_on),
-        "cross_fitted": fit.out_of_fold.tolist() if settings.score == "cross_fitted" else None,
+        "cross_fitted": fit.out_of_fold.tolist() if organ.settings.score == "cross_fitted" else None,
     }
 
 
@@ -179,7 +203,8 @@ def phenotype_stages(name: str, above: EncoderStages) -> PhenotypeStages:
         table="phenotype_models",
         inputs={**adjusted, "clusters": above.clusters, "icd10_cases": cohort.icd10_cases},
         settings=("classifier", "clustering"),
-        kinds={"scikitlearn", "parquet"},
+        code_version="2",
+        kinds={"numpy", "parquet"},
     )(phenotype_models)
     selection = stage(
         f"{name}/phenotype_selection",

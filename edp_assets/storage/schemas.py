@@ -156,7 +156,9 @@ SCHEMAS: dict[str, Schema] = {
         "controls": Column(pl.Int64, "the others, likewise"),
         "roc_auc": Column(pl.Float64, "held-out ROC-AUC of the best fold", nullable=True),
         "roc_auc_out_of_fold": Column(pl.Float64, "ROC-AUC of the pooled out-of-fold scores", nullable=True),
-        "neg_log_10_p_rank_sum": Column(pl.Float64, "-log10 p, Wilcoxon rank-sum, out of fold", nullable=True),
+        "neg_log_10_p_rank_sum": Column(
+            pl.Float64, "-log10 p, Wilcoxon rank-sum, scored by the folds before", nullable=True
+        ),
         "odds_ratio": Column(pl.Float64, "Fisher: odds of a case inside against outside the cluster", nullable=True),
         "neg_log_10_p_fisher": Column(pl.Float64, "-log10 p, Fisher exact", nullable=True),
         "percentage": Column(pl.Float64, "cases among the cluster's people, per cent", nullable=True),
@@ -180,7 +182,7 @@ SCHEMAS: dict[str, Schema] = {
         "controls": Column(pl.Int64, "the others, likewise"),
         "roc_auc": Column(pl.Float64, "held-out ROC-AUC of the best fold", nullable=True),
         "roc_auc_out_of_fold": Column(pl.Float64, "ROC-AUC of the pooled out-of-fold scores", nullable=True),
-        "p_rank_sum": Column(pl.Float64, "p, Wilcoxon rank-sum, out of fold", nullable=True),
+        "p_rank_sum": Column(pl.Float64, "p, Wilcoxon rank-sum, scored by the folds before", nullable=True),
         "odds_ratio": Column(pl.Float64, "Fisher: odds of a case inside against outside the cluster", nullable=True),
         "p_fisher": Column(pl.Float64, "p, Fisher exact", nullable=True),
         "percentage": Column(pl.Float64, "cases among the cluster's people, per cent", nullable=True),

@@ -7,10 +7,10 @@ prepared once (`OrganClassifier`) and a further code costs its cases and some sm
 Four kinds of models are trained for a code, none of which sees whom it is tried on:
 
 - one a fold, on all other folds: its out-of-fold scores, and the best fold's gives the final score;
-- folds lie in up to five groups; one model for two groups left out, under every penalty, tried on both: a fold's penalty
-  is chosen by those that leave its group out, on the other groups;
-- one for the groups before a group, tried on it: the test whether cases score higher. Out-of-fold scores do not give
-  one: their p-values are wrong because a fold's people train the models of all other folds (see `_forward_z`).
+- folds lie in up to five groups; one model for two groups left out, under every penalty, tried on both: a fold's
+  penalty is chosen by those that leave its group out, on the other groups;
+- one for the groups before a group, tried on it: the test whether cases score higher. Pooled out-of-fold scores do not
+  give one: a fold's people train the models of all other folds, and their p-values come out too small (`_forward_z`).
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ class ClassifierScore:
 class OrganClassifier:
     """One organ's embeddings, prepared for the scores of many codes.
 
-    Everybody gets a base fold once. A code's larger class keeps it, its smaller class is spread evenly on its own; where
-    that leaves the larger class uneven (small cohorts), stratified folds are drawn for the code. A score depends on
-    embeddings, cases and settings alone: not on the codes before it, nor on the number of threads.
+    Everybody gets a base fold once. A code's larger class keeps it, its smaller class is spread evenly on its own;
+    where that leaves the larger class uneven (small cohorts), stratified folds are drawn for the code. A score depends
+    on embeddings, cases and settings alone: not on the codes before it, nor on the number of threads.
 
     Args:
         z: (n_participants, n_dims) float32 or float64; kept, not copied.
@@ -155,17 +155,17 @@ class OrganClassifier:
         """
         cases = checked_mask(cases, len(self.z))
         check_counts(cases, self._base.count)
+        if self._given:
+            check_strata(cases, self._base.fold, self._base.count)
         with self._blas.limit(limits=1), ThreadPoolExecutor(self._threads) as pool:
             return _Code(self, cases, pool).cross_validated()
 
     def _folds_for(self, small: NDArray[np.bool_]) -> tuple[Folds, NDArray[np.intp]]:
         """Return base folds for a code, and the fold (n_small,) of each of its smaller class."""
         base = self._base
-        if self._given:
-            check_strata(small, base.fold, base.count)
-        elif base.is_even_for(~small):
-            return base, random_folds(int(small.sum()), base.count, self._seed)
-        else:
+        if not self._given:
+            if base.is_even_for(~small):
+                return base, random_folds(int(small.sum()), base.count, self._seed)
             base = Folds(self.z, self._frame, stratified_folds(small, base.count, self._seed))
         return base, base.fold[small]
 
@@ -310,7 +310,7 @@ class _Code:
         return _GroupTest(auc.reshape(len(directions), -1), len(members), n_large)
 
     def _outer_model(self, f: int, penalty: float) -> tuple[NDArray[np.float64], float]:
-        """Return the weights (n_dims,) trained without fold f, and its training controls' mean score, centre included."""
+        """Return the weights (n_dims,) trained without fold f, and the mean score of its training controls."""
         kept, large = self._training(np.arange(self.count) != f)
         rows = self.neighbours.rows
         if self.organ._smote == "sampled":
@@ -348,10 +348,11 @@ def _forward_z(tests: Sequence[_GroupTest]) -> float:
     """Return the rank-sum statistic of groups of folds, each scored by a model of the groups before it.
 
     Given the groups before it, a group's statistic is standard normal where labels mean nothing, whatever model and
-    penalty they led to: so their weighted sum is as well. That does not hold of out-of-fold scores, where
-    any two folds train each other's models: if w is noise in many dimensions, the variance of their rank-sum statistic
-    is twice the nominal one, and one p in fifteen is below 0.01. In weights that grow with the root of the training part no
-    power is lost: T_fg being what fold f says of fold g's model, out-of-fold scores sum T_fg + T_gf = 2 T_fg.
+    penalty they led to: so their weighted sum is as well. That does not hold of pooled out-of-fold scores, where any
+    two folds train each other's models. Were w the plain difference of means, what folds f and g say of each other
+    would be one and the same product of their differences, counted twice: the statistic's variance would be twice the
+    nominal one, and one p in fifteen below 0.01. Going forward counts it once, with weights that grow with the root of
+    the training part; of that product's sum it loses what lies within a group, a tenth, and nothing else.
 
     The penalty is that of the best mean ROC-AUC of the forward models before.
     """

@@ -28,8 +28,8 @@ Map = Callable[[Callable, Iterable], Iterable]
 class Neighbours:
     """One class's rows, and who is nearest to whom, for any subset of them.
 
-    Neighbours are Euclidean, distances in the rows' precision. A subset's are read from each row's sorted list of its `BUFFER` nearest in the
-    whole class, and searched afresh for a row whose list has too few of the subset.
+    Neighbours are Euclidean, distances in the rows' precision. A subset's are read from each row's sorted list of its
+    `BUFFER` nearest in the whole class, and searched afresh for a row whose list has too few of the subset.
 
     Args:
         rows: (n_rows, n_dims) float32 or float64, of origin near their mean.
@@ -50,10 +50,12 @@ class Neighbours:
         """Return the nearest rows (n_kept, min(k, n_kept - 1)), as indices of `rows`, of each row of a subset in it."""
         subset = np.flatnonzero(kept)
         k = min(self.k, len(subset) - 1)
+        if k == 0:
+            return np.empty((len(subset), 0), dtype=np.intp)
         lists = self._sorted[subset]
         inside = kept[lists]
         rank = np.cumsum(inside, axis=1, dtype=np.int32)
-        short = rank[:, -1] < k if self._buffer else np.zeros(len(subset), dtype=bool)
+        short = rank[:, -1] < k
         found = np.empty((len(subset), k), dtype=np.intp)
         found[~short] = lists[~short][(inside & (rank <= k))[~short]].reshape(-1, k)
         if short.any():
@@ -100,11 +102,7 @@ class Neighbours:
         distance += self._squares[candidates]
         position = queries if all_rows else np.searchsorted(candidates, queries)
         distance[np.arange(len(queries)), position] = np.inf
-        nearest = (
-            np.argpartition(distance, k - 1, axis=1)[:, :k]
-            if 0 < k < len(candidates)
-            else np.empty((len(queries), 0), dtype=np.intp)
-        )
+        nearest = np.argpartition(distance, min(k, len(candidates) - 1), axis=1)[:, :k]
         order = np.argsort(np.take_along_axis(distance, nearest, axis=1), axis=1, kind="stable")
         return candidates[np.take_along_axis(nearest, order, axis=1)]
 
