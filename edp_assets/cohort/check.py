@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from edp_assets.cohort.config import CHROMOSOMES, Cohort, parse_cohort
+from edp_assets.cohort.factors import factor_problems
 from edp_assets.cohort.labels import case_table, choose_codes
 from edp_assets.cohort.problems import Problem, format_problems, refused
 from edp_assets.cohort.scan_files import check_scan_files
@@ -47,6 +48,8 @@ def check_cohort(
     for read in (participants, diagnoses, scans, read_trait_dictionary(cohort), traits):
         problems += read.problems
     problems += _check_traits(cohort, traits.table["eid"], known)
+    if known is not None:
+        problems += factor_problems(cohort, participants.table, traits.table)
     problems += _check_codes(cohort, diagnoses.table, scans.table)
     problems += _check_variant_to_gene(cohort)
     say("opening the genotypes")

@@ -127,6 +127,26 @@ SCHEMAS: dict[str, Schema] = {
         "mean_absolute_error": Column(pl.Float64, "in the target's unit", nullable=True),
         "mean_absolute_error_percent": Column(pl.Float64, "per cent of the mean target", nullable=True),
     },
+    "factor_values": {
+        "organ": _ORGAN,
+        "eid": _EID,
+        "factor": Column(pl.String, "factor of the organ's adjust_for: a column of participants, or a trait"),
+        "value": Column(pl.Float64, "its value, in its own unit; null where it is categorical", nullable=True),
+        "level": Column(pl.String, "its category; null where it is continuous", nullable=True),
+    },
+    "adjustment_factors": {
+        "encoder": _ENCODER,
+        "organ": _ORGAN,
+        "factor": Column(pl.String, "factor regressed out of the embeddings"),
+        "level": Column(pl.String, "category of the factor; null where it is continuous", nullable=True),
+        "mean": Column(pl.Float64, "mean of the factor; of a level, the share of people who have it"),
+        "coefficients": Column(
+            pl.List(pl.Float64), "change of z for one unit, or against the factor's first level, whose own are 0"
+        ),
+        "variance_explained": Column(pl.Float64, "share of the embeddings' variance the factor explains by itself"),
+        "variance_removed": Column(pl.Float64, "share that all the organ's factors explain together: what was removed"),
+        "n": Column(pl.Int64, "people it was estimated on"),
+    },
     "adjusted_embeddings": {
         "encoder": _ENCODER,
         "organ": _ORGAN,
@@ -220,6 +240,7 @@ WAREHOUSE_TABLES = (
     "icd10_codes",
     "organ_volumes",
     "encoder_quality",
+    "adjustment_factors",
     "clusters",
     "phenotype_selection",
     "lead_variants",
