@@ -147,10 +147,9 @@ def remove_effects(z: NDArray, factors: Mapping[str, NDArray], effects: Iterable
             values = values.astype(str) == effect.level
         columns.append(values.astype(np.float64) - effect.mean)
     for name, known in levels.items():
-        if unknown := sorted(set(np.asarray(factors[name]).astype(str)) - known):
-            raise ValueError(
-                f"factor {name}: no effect of the level {unknown[0]!r}; fitted: {', '.join(sorted(known))}"
-            )
+        if unknown := sorted(set(np.asarray(factors[name]).astype(str).tolist()) - known):
+            fitted = ", ".join(sorted(known))
+            raise ValueError(f"factor {name}: no effect of the level {unknown[0]!r} was fitted, only of {fitted}")
     return np.asarray(z - np.column_stack(columns) @ np.stack([effect.coefficients for effect in effects]))
 
 
