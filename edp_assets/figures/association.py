@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -30,9 +32,48 @@ def manhattan(
         threshold: genome-wide significance, a p-value, drawn as a line.
         title: above the figure.
     """
-    line = -math.log10(threshold)
     fig = new_figure(10, 4, title)
-    ax = fig.subplots()
+    _draw_manhattan(fig.subplots(), stats, genes, threshold)
+    return fig
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One GWAS among several that are compared: its name, and `stats` and `genes` as `manhattan` takes them."""
+
+    name: str
+    stats: pl.DataFrame
+    genes: pl.DataFrame | None = None
+
+
+def stacked_manhattans(panels: Sequence[Panel], threshold: float = 5e-8, title: str = "") -> Figure:
+    """Draw Manhattan plots of the same variants one above another (paper, Figures 4 to 6), each with a scale of its own.
+
+    Args:
+        panels: from top to bottom.
+        threshold: genome-wide significance, a p-value, drawn as a line.
+        title: above the figure.
+
+    Raises:
+        ValueError: there is no panel.
+    """
+    if not panels:
+        raise ValueError("stacked Manhattan plots need at least one panel, found none")
+    fig = new_figure(10, 3.1 * len(panels) + 0.5, title)
+    fig.get_layout_engine().set(h_pad=0.08)  # type: ignore[union-attr, call-arg]
+    axes = fig.subplots(len(panels), 1, squeeze=False).ravel()
+    # Titles first: the labels are placed once all axes have the size they keep.
+    for ax, panel in zip(axes, panels, strict=True):
+        ax.set_title(panel.name, fontsize=FONT, color=INK, loc="left")
+    for ax, panel in zip(axes, panels, strict=True):
+        _draw_manhattan(ax, panel.stats, panel.genes, threshold)
+        if ax is not axes[-1]:
+            ax.set_xlabel("")
+    return fig
+
+
+def _draw_manhattan(ax: Axes, stats: pl.DataFrame, genes: pl.DataFrame | None, threshold: float) -> None:
+    line = -math.log10(threshold)
     style_axes(ax, "chromosome", r"$-\log_{10}\,p$", grid=False)
     stats = stats.select(
         pl.col("chromosome").cast(pl.String), pl.col("base_pair_location").cast(pl.Int64), "neg_log_10_p_value"
@@ -53,7 +94,6 @@ def manhattan(
     _chromosome_ticks(ax, spans)
     if genes is not None and genes.height:
         _gene_labels(ax, genes, offsets, drawn.filter(pl.col("neg_log_10_p_value") > THIN_BELOW))
-    return fig
 
 
 def qq(neg_log_10_p: NDArray, title: str = "") -> Figure:
