@@ -1,7 +1,7 @@
 """A factor that dominates embeddings and its genes, before and after adjustment (paper, section 4.3 and Figure 5).
 
-`python -m edp_assets_tests.adjusted_genes OUT.png` simulates a brain whose embeddings are mostly bone density, finds the
-genes of a code with and without the first principal component of the embeddings, and draws both Manhattan plots.
+`python -m edp_assets_tests.adjusted_genes OUT.png` simulates a brain whose embeddings are mostly bone density, finds
+the genes of a code with and without the embeddings' first principal component, and draws both Manhattan plots.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ DENSITY_GENES = {"ZBTB40": ("1", 22_800_000), "FAM3C": ("7", 121_000_000), "COLE
 OTHER_GENES = {"CREB3L4": ("1", 153_900_000), "RBM23": ("14", 23_400_000)}
 """The paper's genes at their places; that they move what they move here, and by how much, is made up."""
 NULL_CHROMOSOMES = ("11", "18")
-NEAR = 5_000_000
-"""Base pairs around a planted variant in which variants are correlated with it."""
+REACH = 3_000_000
+"""Base pairs over which the correlation of two variants of a haplotype falls to 1/e."""
+NEAR = 4 * REACH
+"""Base pairs around a planted variant within which a hit is the planted one's."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def simulate(seed: int, n: int = 4000, per_chromosome: int = 120, n_dims: int = 
         for place in here.values():
             positions[np.abs(positions - place).argmin()] = place
         near = [next((g for g, place in here.items() if abs(p - place) < NEAR), None) for p in positions]
-        blocks.append(_chromosome(rng, n, per_chromosome))
+        blocks.append(_chromosome(rng, n, positions))
         columns = {"chromosome": str(number), "base_pair_location": positions, "gene": pl.Series(near, dtype=pl.String)}
         tables.append(pl.DataFrame(columns))
     variants, genotypes = pl.concat(tables), np.concatenate(blocks)
@@ -148,14 +150,15 @@ def main() -> None:
     arguments.out.write_bytes(to_png(figure(simulate(arguments.seed, per_chromosome=400))))
 
 
-def _chromosome(rng: np.random.Generator, n: int, n_variants: int) -> NDArray[np.float32]:
+def _chromosome(rng: np.random.Generator, n: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
     """Draw genotypes (n_variants, n) of two haplotypes each; neighbours are correlated, as in life."""
     from scipy.stats import norm
 
-    cutoffs = norm.ppf(rng.uniform(0.1, 0.5, n_variants))
-    state, rows = rng.standard_normal((2, n)), []
-    for cutoff in cutoffs:
-        state = 0.8 * state + 0.6 * rng.standard_normal((2, n))
+    cutoffs = norm.ppf(rng.uniform(0.1, 0.5, len(positions)))
+    kept = np.exp(-np.diff(positions, prepend=-1e9) / REACH)
+    state, rows = np.zeros((2, n)), []
+    for cutoff, share in zip(cutoffs, kept, strict=True):
+        state = share * state + np.sqrt(1 - share**2) * rng.standard_normal((2, n))
         rows.append((state < cutoff).sum(axis=0))
     return np.stack(rows).astype(np.float32)
 

@@ -47,7 +47,7 @@ class Panel:
 
 
 def stacked_manhattans(panels: Sequence[Panel], threshold: float = 5e-8, title: str = "") -> Figure:
-    """Draw Manhattan plots of the same variants one above another (paper, Figures 4 to 6), each with a scale of its own.
+    """Draw Manhattan plots one above another (paper, Figures 4 to 6), each with a scale of its own.
 
     Args:
         panels: from top to bottom.
