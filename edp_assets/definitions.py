@@ -10,11 +10,20 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-from edp_assets.assets import association, baselines, cohort, encoders, evidence, imaging, phenotypes  # noqa: E402
+from edp_assets.assets import (  # noqa: E402
+    association,
+    baselines,
+    cohort,
+    encoders,
+    evidence,
+    imaging,
+    phenotype_figures,
+    phenotypes,
+)
 from edp_assets.assets.stage import REGISTRY  # noqa: E402
 from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  # noqa: E402
 
-STAGES = (cohort, imaging, encoders, evidence, phenotypes, association, baselines)
+STAGES = (cohort, imaging, encoders, evidence, phenotypes, phenotype_figures, association, baselines)
 """The modules whose import defines the stages, in the order of the flow."""
 
 

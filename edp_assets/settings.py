@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ FACES: tuple[Face, ...] = ("left", "right", "posterior", "anterior", "inferior",
 """Faces of a volume in RAS+: the lower and upper end of x, y, z."""
 
 EncoderName = Literal["mae", "video_mae", "imagenet"]
+CodeLevel = Annotated[int, Field(ge=3, le=7)] | Literal["chapter", "block"]
 
 COVARIATES = (
     "age", "age_squared", "sex", "bmi", "genotyping_array", "imaging_centre", *(f"pc{i}" for i in range(1, 11))
@@ -216,12 +217,28 @@ class EvidenceSettings(Section):
     seed: int = Field(0, ge=0, description="scans, folds, and weights of the untrained control")
 
 
+class LabelSetSettings(Section):
+    """A set of binary labels beside ICD-10, such as medication (paper, section 3)."""
+
+    table: str = Field(description="file in the folder: eid and label (long), or eid and a 0/1 column a label")
+    labels: tuple[str, ...] = Field((), description="labels to study; empty: every one with min_cases imaged cases")
+    min_cases: int = Field(20, ge=1, description="fewest people with the label in the imaging cohort")
+
+
+SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+
+
 class LabelSettings(Section):
-    """Which ICD-10 codes become phenotypes (design, part 3)."""
+    """Which ICD-10 codes and other binary labels become phenotypes (design, part 3)."""
 
     codes: tuple[str, ...] = Field((), description="codes to study; empty: every code with min_cases imaged cases")
-    level: int = Field(3, ge=3, le=7, description="characters a code is rolled up to: 3 takes K76.0 to K76")
+    level: CodeLevel = Field(
+        3, description="what codes are rolled up to: 3 to 7 characters (3 takes K76.0 to K76), block (K70-K77), chapter"
+    )
     min_cases: int = Field(20, ge=1, description="fewest cases in the imaging cohort")
+    sets: dict[SetName, LabelSetSettings] = Field(
+        default_factory=dict, description="other binary labels by the name of their set; a phenotype is `set.label`"
+    )
 
 
 class Settings(Section):

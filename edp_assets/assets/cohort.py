@@ -6,6 +6,8 @@ import polars as pl
 
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.cohort.factors import read_factors
+from edp_assets.cohort.icd10 import chapter, description
+from edp_assets.cohort.label_sets import choose_labels, label_set, read_label_sets
 from edp_assets.cohort.labels import case_table, choose_codes, roll_up
 from edp_assets.cohort.tables import read_diagnoses, read_participants, read_scans
 from edp_assets.storage.lake import Exclusion, Stored
@@ -66,28 +68,54 @@ def scans(run: StageRun, participants: pl.DataFrame) -> Stored:
 
 
 @stage(
+    "binary_labels",
+    group="cohort",
+    dimensions=(),
+    table="binary_labels",
+    inputs={"participants": participants},
+    settings=("labels",),
+    files=("label_tables", "withdrawn"),
+)
+def binary_labels(run: StageRun, participants: pl.DataFrame) -> Stored:
+    """Who has which label of the sets beside ICD-10, such as medication; empty where the cohort has none."""
+    read = read_label_sets(run.workspace.cohort, set(participants["eid"]))
+    return Stored(read.require().select(list(SCHEMAS["binary_labels"])), exclusions(read.excluded))
+
+
+@stage(
     "icd10_codes",
     group="cohort",
     dimensions=(),
     table="icd10_codes",
-    inputs={"diagnoses": diagnoses, "participants": participants},
+    inputs={"diagnoses": diagnoses, "binary_labels": binary_labels, "participants": participants},
     settings=("labels",),
     files=("scans", "withdrawn"),
+    code_version="2",
 )
-def icd10_codes(run: StageRun, diagnoses: pl.DataFrame, participants: pl.DataFrame) -> Stored:
-    """Every code with its cases, and whether it becomes a phenotype: enough cases among the people with scans."""
+def icd10_codes(
+    run: StageRun, diagnoses: pl.DataFrame, binary_labels: pl.DataFrame, participants: pl.DataFrame
+) -> Stored:
+    """Every code and other label with its cases, and whether it becomes a phenotype: enough cases among the imaged."""
     cohort, settings = run.workspace.cohort, run.workspace.settings.labels
     imaged = read_scans(cohort, set(participants["eid"])).table["eid"].unique()
-    table = case_table(diagnoses, settings.level)
-    chosen, problems = choose_codes(table, imaged, settings)
-    frame = table.group_by("icd10").agg(
+    of_icd10 = case_table(diagnoses, settings.level)
+    codes, problems = choose_codes(of_icd10, imaged, settings)
+    labels, others = choose_labels(binary_labels, imaged, settings)
+    cases = pl.concat([of_icd10, binary_labels.select(of_icd10.columns)])
+    frame = cases.group_by("icd10").agg(
         cases=pl.len(),
         cases_imaged=pl.col("eid").is_in(imaged.implode()).sum(),
-        studied=pl.col("icd10").first().is_in(chosen),
+        studied=pl.col("icd10").first().is_in([*codes, *labels]),
     )
-    asked_for = [problem for problem in problems if problem.severity == "excluded"]
+    names = frame["icd10"].to_list()
+    frame = frame.with_columns(
+        label_set=pl.Series(map(label_set, names), dtype=pl.String),
+        chapter=pl.Series(map(chapter, names), dtype=pl.String),
+        description=pl.Series(map(description, names), dtype=pl.String),
+    )
+    asked_for = [problem for problem in problems + others if problem.severity == "excluded"]
     left_out = [Exclusion(None, None, "icd10_codes", f"{p.where}: {p.found}") for p in asked_for]
-    return Stored(frame.sort("icd10"), left_out, {"studied": len(chosen)})
+    return Stored(frame.sort("icd10"), left_out, {"studied": len(codes) + len(labels)})
 
 
 @stage(
@@ -95,12 +123,13 @@ def icd10_codes(run: StageRun, diagnoses: pl.DataFrame, participants: pl.DataFra
     group="cohort",
     dimensions=("icd10",),
     table="icd10_cases",
-    inputs={"diagnoses": diagnoses},
-    rows={"diagnoses": "counts_for"},
+    inputs={"diagnoses": diagnoses, "binary_labels": binary_labels},
+    rows={"diagnoses": "counts_for", "binary_labels": "icd10"},
 )
-def icd10_cases(run: StageRun, diagnoses: pl.DataFrame) -> Stored:
-    """The label source: the code's cases in the whole cohort, more precise codes rolled up to it."""
-    cases = diagnoses.filter(counts_for=run["icd10"]).select("eid").unique().sort("eid")
+def icd10_cases(run: StageRun, diagnoses: pl.DataFrame, binary_labels: pl.DataFrame) -> Stored:
+    """The label source: the code's (or other label's) cases in the whole cohort, finer codes rolled up to it."""
+    of_code = diagnoses.filter(counts_for=run["icd10"]).select("eid")
+    cases = pl.concat([of_code, binary_labels.filter(icd10=run["icd10"]).select("eid")]).unique().sort("eid")
     frame = cases.with_columns(icd10=pl.lit(run["icd10"]))
     return Stored(frame, metadata={"cases": frame.height})
 

@@ -12,7 +12,8 @@ import polars as pl
 
 from edp_assets.cohort.config import CHROMOSOMES, Cohort, parse_cohort
 from edp_assets.cohort.factors import factor_problems
-from edp_assets.cohort.labels import case_table, choose_codes
+from edp_assets.cohort.label_sets import choose_labels, read_label_sets
+from edp_assets.cohort.labels import case_table, choose_codes, roll_up
 from edp_assets.cohort.problems import Problem, format_problems, refused
 from edp_assets.cohort.scan_files import check_scan_files
 from edp_assets.cohort.scans import read_scan_rows
@@ -44,13 +45,15 @@ def check_cohort(
     known = set(participants.table["eid"]) if participants.table.height else None
     diagnoses = read_diagnoses(cohort, known)
     scans = read_scan_rows(cohort, known)
+    labels = read_label_sets(cohort, known)
     traits = read_traits(cohort)
-    for read in (participants, diagnoses, scans, read_trait_dictionary(cohort), traits):
+    for read in (participants, diagnoses, scans, labels, read_trait_dictionary(cohort), traits):
         problems += read.problems
     problems += _check_traits(cohort, traits.table["eid"], known)
     if known is not None:
         problems += factor_problems(cohort, participants.table, traits.table)
     problems += _check_codes(cohort, diagnoses.table, scans.table)
+    problems += choose_labels(labels.table, scans.table["eid"], cohort.settings.labels)[1]
     problems += _check_variant_to_gene(cohort)
     say("opening the genotypes")
     problems += _check_genotypes(cohort, participants.table["eid"], scans.table["eid"])
@@ -62,7 +65,14 @@ def check_cohort(
 
 def _check_codes(cohort: Cohort, diagnoses: pl.DataFrame, scans: pl.DataFrame) -> list[Problem]:
     settings = cohort.settings.labels
-    return choose_codes(case_table(diagnoses, settings.level), scans["eid"], settings)[1]
+    nowhere = diagnoses.filter(roll_up(diagnoses["icd10"], settings.level).is_null())
+    problems = choose_codes(case_table(diagnoses, settings.level), scans["eid"], settings)[1]
+    if nowhere.height:
+        wanted = f"codes that stand in a {settings.level} of WHO's ICD-10"
+        found = f"{nowhere['icd10'].n_unique()} codes ({nowhere.height} rows) that do not; first: {nowhere['icd10'][0]}"
+        remedy = "nothing, if it is meant: they count for no code"
+        problems.append(Problem("note", cohort.label(cohort.diagnoses), "", wanted, found, remedy))
+    return problems
 
 
 def _check_traits(cohort: Cohort, eids: pl.Series, known: set[str] | None) -> list[Problem]:

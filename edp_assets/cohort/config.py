@@ -74,6 +74,11 @@ class Cohort:
         weights = self.settings.imagenet.weights
         return None if weights is None else self.folder / weights
 
+    @property
+    def label_tables(self) -> dict[str, Path]:
+        """The tables of the label sets, by the set's name: relative to the folder."""
+        return {name: self.folder / chosen.table for name, chosen in self.settings.labels.sets.items()}
+
     def genotype_paths(self) -> dict[str, Path]:
         """Return the genotype files by chromosome, in natural order: 1 to 22, X, Y, MT.
 

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 import polars as pl
 
 from edp_assets.cohort.config import FILE
+from edp_assets.cohort.icd10 import block, chapter
 from edp_assets.cohort.problems import Problem
-from edp_assets.settings import LabelSettings
+from edp_assets.settings import CodeLevel, LabelSettings
 
 CODE = r"^[A-Za-z][0-9][0-9A-Za-z]\.?[0-9A-Za-z]{0,4}$"
 """A letter, a digit, a digit or letter (ICD-10-CM's C7A), a dot only there, and up to four more characters."""
@@ -38,25 +39,33 @@ def normalise_codes(codes: pl.Series) -> pl.Series:
     return spelled.zip_with(stripped.str.contains(CODE).fill_null(False), nothing).alias(codes.name)
 
 
-def roll_up(codes: pl.Series, level: int) -> pl.Series:
-    """Return the first `level` characters of normalised codes: K760 counts for K76 at level 3.
+def roll_up(codes: pl.Series, level: CodeLevel) -> pl.Series:
+    """Return what normalised codes count for at a level: K760 for K76 at 3, K70-K77 at "block", XI at "chapter".
+
+    A code that stands in no chapter or block of WHO's ICD-10 is null there.
 
     Raises:
-        ValueError: if the level is not 3 to 7.
+        ValueError: if the level is neither 3 to 7 nor "block" or "chapter".
     """
-    if not 3 <= level <= 7:
-        raise ValueError(f"level: wanted 3 to 7 characters of an ICD-10 code, found {level}; set [labels] level")
+    if level in ("block", "chapter"):
+        place = block if level == "block" else chapter
+        known = {code: place(code) for code in codes.unique().drop_nulls()}
+        return codes.replace_strict(known, default=None, return_dtype=pl.String)
+    if not isinstance(level, int) or not 3 <= level <= 7:
+        raise ValueError(
+            f"level: wanted 3 to 7 characters of an ICD-10 code, block or chapter, found {level}; set [labels] level"
+        )
     return codes.str.slice(0, level)
 
 
-def case_table(diagnoses: pl.DataFrame, level: int) -> pl.DataFrame:
+def case_table(diagnoses: pl.DataFrame, level: CodeLevel) -> pl.DataFrame:
     """Return who is a case of what: unique rows of icd10, eid, sorted; everyone else is a control.
 
     Args:
         diagnoses: columns eid, icd10 (normalised), as `tables.read_diagnoses` gives them.
-        level: characters that codes are rolled up to.
+        level: what codes are rolled up to; codes that stand nowhere there (see `roll_up`) have no row.
     """
-    rolled = diagnoses.select(roll_up(diagnoses["icd10"], level), "eid")
+    rolled = diagnoses.select(roll_up(diagnoses["icd10"], level), "eid").drop_nulls("icd10")
     return rolled.unique().sort("icd10", "eid")
 
 
@@ -99,7 +108,7 @@ def _choose_asked(
         where = f"[labels] codes, {asked!r}"
         # Codes name partitions and files: nothing but letters and digits may come through.
         code = asked.strip().upper().replace(".", "")
-        if not re.fullmatch("[A-Z0-9]+", code):
+        if not re.fullmatch(r"[A-Z0-9]+(-[A-Z0-9]+)?" if settings.level == "block" else "[A-Z0-9]+", code):
             wanted = "an ICD-10 code of the characters A-Z, 0-9 and one dot"
             problems.append(Problem("refused", FILE, where, wanted, repr(asked), "write the code, for example K76"))
         elif counts.get(code, 0) >= settings.min_cases:
@@ -107,9 +116,12 @@ def _choose_asked(
         else:
             found = f"{counts.get(code, 0)} of its {whole.get(code, 0)} cases in the whole cohort are imaged"
             remedy = "remove the code, lower [labels] min_cases, or check the diagnoses table"
-            if len(code) > settings.level:
-                remedy = f'write "{code[: settings.level]}", or set [labels] level = {len(code)}'
-                found += f"; the code has {len(code)} characters and codes are rolled up to {settings.level}"
+            (rolled,) = roll_up(pl.Series([code], dtype=pl.String), settings.level)
+            if rolled is not None and rolled != code:
+                finer = f", or set [labels] level = {len(code)}" if re.fullmatch(CODE, code) else ""
+                remedy = f'write "{rolled}"{finer}'
+                unit = " characters" if isinstance(settings.level, int) else ""
+                found += f"; codes are rolled up to {settings.level}{unit}"
             wanted = f"at least {settings.min_cases} cases in the imaging cohort"
             problems.append(Problem("excluded", FILE, where, wanted, found, remedy))
     return chosen, problems

@@ -66,7 +66,12 @@ SCHEMAS: dict[str, Schema] = {
     "diagnoses": {
         "eid": _EID,
         "icd10": Column(pl.String, "ICD-10 code, normalised, as precise as recorded"),
-        "counts_for": Column(pl.String, "the code it is rolled up to"),
+        "counts_for": Column(pl.String, "the code it is rolled up to; null: it stands nowhere there", nullable=True),
+    },
+    "binary_labels": {
+        "icd10": Column(pl.String, "the label as a phenotype: set.label"),
+        "eid": _EID,
+        "label_set": Column(pl.String, "the set's name"),
     },
     "scans": {
         "organ": _ORGAN,
@@ -79,7 +84,10 @@ SCHEMAS: dict[str, Schema] = {
         "signature": Column(pl.String, "size and modification time of the files: a replaced scan differs"),
     },
     "icd10_codes": {
-        "icd10": Column(pl.String, "ICD-10 code, rolled up"),
+        "icd10": Column(pl.String, "ICD-10 code, rolled up, or another set's label: set.label"),
+        "label_set": Column(pl.String, "icd10, or the name of another label set"),
+        "chapter": Column(pl.String, "chapter of WHO's ICD-10; null where it stands in none", nullable=True),
+        "description": Column(pl.String, "what WHO's ICD-10 calls it; null where it does not hold it", nullable=True),
         "cases": Column(pl.Int64, "cases in the whole cohort"),
         "cases_imaged": Column(pl.Int64, "cases among people with a scan"),
         "studied": Column(pl.Boolean, "whether it becomes a phenotype"),
@@ -193,6 +201,14 @@ SCHEMAS: dict[str, Schema] = {
         "selected": Column(pl.Boolean, "whether a GWAS is run on it"),
         "reason": Column(pl.String, "why it is selected or not"),
     },
+    "phenotype_figures": {
+        "encoder": _ENCODER,
+        "organ": _ORGAN,
+        "figure": Column(pl.String, "auc_pval, percentage_pval, cluster_enrichment, score_histogram"),
+        "icd10": Column(pl.String, "the code shown; null where all are", nullable=True),
+        "cluster": Column(pl.Int32, "the cluster shown; null where all or none are", nullable=True),
+        "path": Column(pl.String, "PNG file, relative to EDP_HOME"),
+    },
     "edp_scores": {**PHENOTYPE, "eid": _EID, "score": Column(pl.Float64, "embedding-derived phenotype")},
     "association_basis": {
         "organ": _ORGAN,
@@ -243,6 +259,7 @@ WAREHOUSE_TABLES = (
     "adjustment_factors",
     "clusters",
     "phenotype_selection",
+    "phenotype_figures",
     "lead_variants",
     "gene_hits",
     "excluded",

@@ -121,7 +121,9 @@ class Workspace:
             chosen = [paths[chromosome]] if chromosome in paths else list(paths.values())
             # A .bed or .pgen is described by the tables beside it.
             return _hash([signature(file) for path in chosen for file in sorted(path.parent.glob(f"{path.stem}.*"))])
-        path: Path | None = getattr(self.cohort, name)
+        path: Path | dict[str, Path] | None = getattr(self.cohort, name)
+        if isinstance(path, dict):
+            return _hash({key: signature(each) for key, each in path.items()})
         return "absent" if path is None else signature(path)
 
     @cached_property

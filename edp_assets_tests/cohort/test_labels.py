@@ -48,6 +48,29 @@ def test_roll_up__level_out_of_range(level: int) -> None:
         roll_up(pl.Series(["K76"]), level)
 
 
+def test_roll_up__to_blocks_and_chapters() -> None:
+    codes = pl.Series("icd10", ["K760", "I50", "C7A", "Z99", "A99"])
+    assert roll_up(codes, "block").to_list() == ["K70-K77", "I30-I52", "C76-C80", "Z80-Z99", "A92-A99"]
+    assert roll_up(codes, "chapter").to_list() == ["XI", "IX", "II", "XXI", "I"]
+
+
+def test_case_table__a_code_that_stands_in_no_block_counts_for_none() -> None:
+    diagnoses = pl.DataFrame({"eid": ["1", "2"], "icd10": ["K760", "B999"]})
+    assert case_table(diagnoses, "block").rows() == [("B99-B99", "2"), ("K70-K77", "1")]
+    nowhere = pl.DataFrame({"eid": ["1"], "icd10": ["E95"]})  # between two blocks of WHO's
+    assert case_table(nowhere, "block").rows() == []
+
+
+def test_choose_codes__blocks_and_chapters_are_asked_for_by_name() -> None:
+    table = case_table(DIAGNOSES, "block")
+    by_block = LabelSettings(codes=("k70-k77", "K76"), level="block", min_cases=1)
+    chosen, (problem,) = choose_codes(table, {"1"}, by_block)
+    assert chosen == ["K70-K77"]
+    assert problem.remedy == 'write "K70-K77", or set [labels] level = 3'
+    by_chapter = LabelSettings(codes=("XI",), level="chapter", min_cases=1)
+    assert choose_codes(case_table(DIAGNOSES, "chapter"), {"1"}, by_chapter) == (["XI"], [])
+
+
 DIAGNOSES = pl.DataFrame(
     {"eid": ["1", "1", "2", "3", "4", "5"], "icd10": ["K760", "K769", "K76", "I500", "I500", "K760"]}
 )

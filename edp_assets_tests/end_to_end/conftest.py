@@ -33,6 +33,7 @@ def make_small(cohort: Path) -> None:
     text = re.sub("min_cases = .*", "min_cases = 5", text)
     text = re.sub("codes = .*", 'codes = ["K76", "I10", "J45"]', text)
     text = re.sub("\nepochs = .*", "\nepochs = 1", text)
+    text = text.replace('labels = ["metformin"]', 'labels = ["metformin"]\nmin_cases = 3')
     text = text.replace("patch = 6\nresolution = 48", "patch = 8\nresolution = 48")
     (cohort / "cohort.toml").write_text(
         text + "[classifier]\nmin_auc = 0.0\nmax_p = 1.0\n[clustering]\nmin_cases = 2\nmax_p = 1.0\n"

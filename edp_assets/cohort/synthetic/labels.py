@@ -1,4 +1,4 @@
-"""ICD-10 codes as a biobank records them: noisy, incomplete, written in many ways.
+"""ICD-10 codes and medication as a biobank records them: noisy, incomplete, written in many ways.
 
 Latent traits come in, rows go out; no genotypes and no pixels.
 """
@@ -17,6 +17,8 @@ RECORDED = 0.74
 """Share of the true cases whose code is written down."""
 FALSE_POSITIVES = 0.003
 """Share of the others who have the code all the same."""
+MEDICATION = {"metformin": ("E11", 0.65, 0.004), "salbutamol": ("J45", 0.50, 0.010)}
+"""Medication: the code it is taken for, and how many of those with and without the code take it."""
 
 
 @dataclass(frozen=True)
@@ -91,3 +93,12 @@ def write_down(rng: np.random.Generator, eids: list[str], cases: dict[str, NDArr
             "date": pl.Series(np.array([rows[i][2] for i in order], dtype="datetime64[D]"), dtype=pl.Date),
         }
     )
+
+
+def write_medication(rng: np.random.Generator, eids: list[str], cases: dict[str, NDArray[np.bool_]]) -> pl.DataFrame:
+    """Return who says to take what, sparsely told as in life: eid, label; long, sorted."""
+    rows: list[tuple[str, str]] = []
+    for name, (code, with_code, without) in MEDICATION.items():
+        takes = rng.uniform(size=len(eids)) < np.where(cases[code], with_code, without)
+        rows += [(eids[person], name) for person in np.flatnonzero(takes)]
+    return pl.DataFrame(rows, schema=["eid", "label"], orient="row").sort("eid", "label")

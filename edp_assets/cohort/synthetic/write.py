@@ -27,7 +27,7 @@ from edp_assets.cohort.synthetic.genotypes import (
     write_plink,
 )
 from edp_assets.cohort.synthetic.images import Sitter, scan_paths, write_images
-from edp_assets.cohort.synthetic.labels import CODES, draw_cases, write_down
+from edp_assets.cohort.synthetic.labels import CODES, draw_cases, write_down, write_medication
 from edp_assets.cohort.synthetic.people import add_components, draw_eids, draw_people
 from edp_assets.cohort.synthetic.traits import NULL_CHROMOSOMES, ORGANS, PLANTED, TRAITS, draw_sizes, draw_traits
 
@@ -55,6 +55,9 @@ path = "genotypes/chr{{chromosome}}.bed"
 codes = {codes}
 level = 3
 min_cases = 20
+[labels.sets.medication]
+table = "medication.csv"
+labels = ["metformin"]
 
 {organs}
 # Small enough for two cores; the paper's recipe is the default.
@@ -219,7 +222,9 @@ def _write_tables(folder: Path, seed: int, population: Population, scanned: NDAr
         **population.traits,
         **{name: people[name].to_numpy().astype(np.float64) for name in ("age", "sex", "bmi")},
     }
-    write_down(rng, eids, draw_cases(rng, causes)).write_csv(folder / "diagnoses.csv")
+    cases = draw_cases(rng, causes)
+    write_down(rng, eids, cases).write_csv(folder / "diagnoses.csv")
+    write_medication(_generator(seed, 8), eids, cases).write_csv(folder / "medication.csv")
     scans = [{"eid": eids[i], "organ": organ, **scan_paths(organ, eids[i])} for i in scanned for organ in ORGANS]
     pl.DataFrame(scans).write_csv(folder / "scans.csv")
     unscanned = np.setdiff1d(np.arange(people.height), scanned)
