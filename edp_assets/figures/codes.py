@@ -35,12 +35,15 @@ class CodePalette:
     """
 
     def __init__(self, table: pl.DataFrame, y: str) -> None:
-        table = with_names(table)
-        best = table.filter(pl.col("selected")).sort(y, descending=True, nulls_last=True).head(MAX_LABELS)["chapter"]
+        table = with_names(table).sort(["selected", y], descending=True, nulls_last=True).with_row_index("rank")
         counted = (
             table.drop_nulls("chapter")
             .group_by("chapter")
-            .agg(best=pl.col("chapter").first().is_in(best.implode()), n=pl.col("selected").sum(), codes=pl.len())
+            .agg(
+                best=(pl.col("selected") & (pl.col("rank") < MAX_LABELS)).sum(),
+                n=pl.col("selected").sum(),
+                codes=pl.len(),
+            )
             .sort(["best", "n", "codes", "chapter"], descending=[True, True, True, False])
         )
         own = counted["chapter"].head(MAX_COLOURS)

@@ -198,7 +198,7 @@ def _enrichment_points(ax: Axes, table: pl.DataFrame, palette: CodePalette, max_
 
 def _count(ax: Axes, table: pl.DataFrame) -> None:
     text = f"{table.height:,} codes, {int(table['selected'].sum()):,} selected"
-    ax.text(1, 1.01, text, transform=ax.transAxes, ha="right", va="bottom", fontsize=SMALL, color=GREY)
+    ax.set_title(text, loc="right", fontsize=SMALL, color=GREY)
 
 
 def _umap_axes(ax: Axes) -> None:
