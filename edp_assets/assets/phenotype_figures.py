@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BEST = 6
 """Clusters, and codes of the classifier, that have a figure of their own: those of the smallest p."""
+SHOWN = 3
+"""Clusters whose figure is metadata as well: at a biobank's size one is 200 kB, which Dagster's event log keeps."""
 
 DRAWN = (
     "icd10", "method", "cluster", "roc_auc_out_of_fold", "p_rank_sum", "p_fisher", "percentage", "selected"
@@ -54,13 +56,10 @@ def phenotype_figures(
         max_p = settings.clustering.max_p
         album.add("percentage_pval", draw.percentage_pval(clustering, f"{organ}: codes of the clusters", max_p=max_p))
         umap, labels = clusters.select("umap_1", "umap_2").to_numpy(), clusters["cluster"].to_numpy()
-        for cluster in enriched_clusters(clustering):
+        for rank, cluster in enumerate(enriched_clusters(clustering)):
             own = clustering.filter(pl.col("cluster") == cluster)
-            album.add(
-                "cluster_enrichment",
-                draw.cluster_enrichment(umap, labels, cluster, own, organ, max_p=max_p),
-                cluster=cluster,
-            )
+            drawn = draw.cluster_enrichment(umap, labels, cluster, own, organ, max_p=max_p)
+            album.add("cluster_enrichment", drawn, cluster=cluster, shown=rank < SHOWN)
     for code, auc, text in best_codes(classifier).iter_rows():
         scores = edp_scores.partition(cell_of({"organ": organ, "icd10": code})).scan()
         own = scores.filter(pl.col("method") == "classifier").select("eid", "score").collect()
@@ -101,16 +100,19 @@ class _Album:
         self.rows: list[dict[str, Any]] = []
         self.metadata: dict[str, Any] = {}
 
-    def add(self, figure: str, drawn: Figure, *, icd10: str | None = None, cluster: int | None = None) -> None:
-        """Write a figure as a PNG file and keep it for the metadata."""
+    def add(
+        self, figure: str, drawn: Figure, *, icd10: str | None = None, cluster: int | None = None, shown: bool = True
+    ) -> None:
+        """Write a figure as a PNG file and, where it is to be shown, keep it for the metadata."""
         from edp_assets.figures.render import png_to_markdown, to_png
 
-        shown = [str(part) for part in (figure, icd10, cluster) if part is not None]
-        path = self.folder / f"{quote('-'.join(shown), safe='')}.png"
+        names = [str(part) for part in (figure, icd10, cluster) if part is not None]
+        path = self.folder / f"{quote('-'.join(names), safe='')}.png"
         png = to_png(drawn)
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_bytes(path, png)
-        self.metadata["_".join(shown)] = dg.MetadataValue.md(png_to_markdown(png, " ".join(shown)))
+        if shown:
+            self.metadata["_".join(names)] = dg.MetadataValue.md(png_to_markdown(png, " ".join(names)))
         label = {"encoder": self.run.encoder, "organ": self.run["organ"], "icd10": icd10, "cluster": cluster}
         self.rows.append({**label, "figure": figure, "path": str(path.relative_to(self.run.workspace.home.root))})
 

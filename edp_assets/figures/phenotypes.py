@@ -77,9 +77,9 @@ def auc_pval(selection: pl.DataFrame, title: str = "", *, min_auc: float = 0.6, 
     code_points(ax, table, x, y, palette)
     ax.axvline(min_auc, color=VERMILION, linewidth=1, linestyle=":")
     ax.axhline(-math.log10(max_p), color=VERMILION, linewidth=1, linestyle=":")
-    draw_key(key, palette, best)
-    label_codes(ax, best, table, x, y)
     _count(ax, table)
+    draw_key(key, palette, best)
+    label_codes(ax, best, table, x, y, axes_points(ax, laid_out=True))
     return fig
 
 
@@ -154,7 +154,7 @@ def cluster_enrichment(
     palette, best = CodePalette(table, "neg_log_10_p_fisher"), best_codes(table, "neg_log_10_p_fisher", 12)
     _enrichment_points(right, table, palette, max_p)
     draw_key(key, palette, best)
-    label_codes(right, best, table, "percentage", "neg_log_10_p_fisher")
+    label_codes(right, best, table, "percentage", "neg_log_10_p_fisher", axes_points(right, laid_out=True))
     return fig
 
 
