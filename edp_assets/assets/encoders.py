@@ -168,15 +168,16 @@ def with_factors(
     run: StageRun, embeddings: pl.DataFrame, factor_values: pl.DataFrame
 ) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
     """Return the embeddings of those who have every factor of the organ's `adjust_for`, and the factors' values."""
-    from edp_assets.science.phenotypes.adjustment import embedding_factors
+    from edp_assets.science.phenotypes.adjustment import EMBEDDING_FACTOR, embedding_factors
 
     names = run.workspace.settings.organs[run["organ"]].adjust_for
-    people, measured = embeddings, []
-    for (name,), rows in factor_values.partition_by("factor", as_dict=True).items():
+    measured = [name for name in names if not EMBEDDING_FACTOR.fullmatch(name)]
+    people = embeddings
+    for name in measured:
+        rows = factor_values.filter(factor=name)
         column = "level" if rows["value"].null_count() else "value"
         values = rows.select("eid", pl.col(column).alias(f"factor {name}"))
         people = people.join(values, on="eid", maintain_order="left")
-        measured.append(name)
     if people.height < min(embeddings.height, 1):
         raise ValueError(f"{run['organ']}: nobody with an embedding has all of {', '.join(measured)} (adjust_for)")
     values_of = {name: people[f"factor {name}"].to_numpy() for name in measured}

@@ -90,3 +90,5 @@ def test_adjustment_factors__nobody_with_all_factors_is_told(embeddings, factor_
     strangers = factor_values.with_columns(eid=pl.lit("x") + pl.col("eid"))
     with pytest.raises(ValueError, match=r"brain: nobody with an embedding has all of bmd, centre \(adjust_for\)"):
         made(embeddings, strangers, "bmd", "centre")
+    with pytest.raises(ValueError, match=r"nobody with an embedding has all of bmi \(adjust_for\)"):
+        made(embeddings, factor_values, "bmi")
