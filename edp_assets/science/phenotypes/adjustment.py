@@ -230,7 +230,9 @@ def _factor_columns(name: str, values: NDArray, n_participants: int) -> _Columns
 def _least_squares(x: NDArray, y: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return coefficients and fitted values; collinear columns share their effect (smallest norm)."""
     scale = x.std(axis=0)  # factors come in years, kg/m2, indicators: unit variance keeps the rank decision fair
-    coefficients = np.linalg.lstsq(x / scale, y, rcond=1e-10)[0]
+    # Of a tall x, its small triangle has the same singular values and solutions, at a fraction of the time.
+    orthonormal, triangle = np.linalg.qr(x / scale)
+    coefficients = np.linalg.lstsq(triangle, orthonormal.T @ y, rcond=1e-10)[0]
     return coefficients / scale[:, None], (x / scale) @ coefficients
 
 
