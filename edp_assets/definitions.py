@@ -19,12 +19,24 @@ from edp_assets.assets import (  # noqa: E402
     few_shot,
     imaging,
     permutation,
+    phenotype_figures,
     phenotypes,
 )
 from edp_assets.assets.stage import REGISTRY  # noqa: E402
 from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  # noqa: E402
 
-STAGES = (cohort, imaging, encoders, evidence, phenotypes, association, permutation, baselines, few_shot)
+STAGES = (
+    cohort,
+    imaging,
+    encoders,
+    evidence,
+    phenotypes,
+    phenotype_figures,
+    association,
+    permutation,
+    baselines,
+    few_shot,
+)
 """The modules whose import defines the stages, in the order of the flow."""
 
 

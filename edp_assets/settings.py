@@ -58,7 +58,7 @@ class OrganSettings(Section):
         (0.0, 1.0), description="plausible mean fat / (fat + water) signal in the mask; else: fat-water swap suspected"
     )
     adjust_for: tuple[str, ...] = Field(
-        (), description="factors regressed out of embeddings: covariate names or embedding_pc1, embedding_pc2, ..."
+        (), description="factors regressed out of embeddings: columns of participants, traits, embedding_pc1, ..."
     )
 
 

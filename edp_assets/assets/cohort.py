@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from edp_assets.assets.stage import StageRun, stage
+from edp_assets.cohort.factors import read_factors
 from edp_assets.cohort.icd10 import chapter, description
 from edp_assets.cohort.label_sets import choose_labels, label_set, read_label_sets
 from edp_assets.cohort.labels import case_table, choose_codes, roll_up
@@ -140,3 +141,20 @@ def variant_to_gene(run: StageRun) -> Stored:
 
     path = run.workspace.cohort.variant_to_gene
     return Stored(empty("variant_to_gene") if path is None else read_variant_to_gene(path))
+
+
+@stage(
+    "factor_values",
+    group="cohort",
+    dimensions=("organ",),
+    table="factor_values",
+    settings=("organ.adjust_for",),
+    files=("participants", "traits", "trait_dictionary", "withdrawn"),
+)
+def factor_values(run: StageRun) -> Stored:
+    """Everybody's values of the factors that the organ's embeddings are adjusted for: covariates, or traits."""
+    frame = read_factors(run.workspace.cohort, run["organ"])
+    people = dict(frame.group_by("factor", maintain_order=True).len().iter_rows())
+    return Stored(
+        frame.with_columns(organ=pl.lit(run["organ"])), metadata={f"people_{k}": n for k, n in people.items()}
+    )

@@ -164,23 +164,67 @@ def matrix(frame: pl.DataFrame, column: str = "z") -> np.ndarray:
     return flat.reshape(frame.height, -1) if frame.height else np.empty((0, 0))
 
 
-def adjusted_embeddings(run: StageRun, embeddings: pl.DataFrame, participants: pl.DataFrame) -> Stored:
-    """Embeddings less what the organ's `adjust_for` factors explain (paper, section 4.3); all phenotypes read these."""
-    from edp_assets.science.phenotypes.adjustment import adjust_embeddings, embedding_factors
+def with_factors(
+    run: StageRun, embeddings: pl.DataFrame, factor_values: pl.DataFrame
+) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
+    """Return the embeddings of those who have every factor of the organ's `adjust_for`, and the factors' values."""
+    from edp_assets.science.phenotypes.adjustment import EMBEDDING_FACTOR, embedding_factors
 
     names = run.workspace.settings.organs[run["organ"]].adjust_for
-    measured = [name for name in names if not name.startswith("embedding_pc")]
-    joined = embeddings.join(participants.select("eid", *measured), on="eid", how="left", maintain_order="left")
-    complete = joined.drop_nulls(measured) if measured else joined
-    lacking = joined.join(complete.select("eid"), on="eid", how="anti")["eid"]
-    factors = {name: complete[name].to_numpy() for name in measured}
-    z = matrix(complete)
-    adjusted = adjust_embeddings(z, factors | embedding_factors(z, [n for n in names if n not in measured]))
-    frame = vectors(complete["eid"].to_list(), adjusted.z, run.encoder, run["organ"])
+    measured = [name for name in names if not EMBEDDING_FACTOR.fullmatch(name)]
+    people = embeddings
+    for name in measured:
+        rows = factor_values.filter(factor=name)
+        column = "level" if rows["value"].null_count() else "value"
+        values = rows.select("eid", pl.col(column).alias(f"factor {name}"))
+        people = people.join(values, on="eid", maintain_order="left")
+    if people.height < min(embeddings.height, 1):
+        raise ValueError(f"{run['organ']}: nobody with an embedding has all of {', '.join(measured)} (adjust_for)")
+    values_of = {name: people[f"factor {name}"].to_numpy() for name in measured}
+    values_of |= embedding_factors(matrix(people), names)
+    return people, {name: values_of[name] for name in names}
+
+
+def adjustment_factors(run: StageRun, embeddings: pl.DataFrame, factor_values: pl.DataFrame) -> Stored:
+    """What each of the organ's `adjust_for` factors adds to the embeddings, and the variance that it explains."""
+    from edp_assets.science.phenotypes.adjustment import fit_adjustment
+
+    people, factors = with_factors(run, embeddings, factor_values)
+    fitted = fit_adjustment(matrix(people), factors)
+    rows = [
+        {
+            "encoder": run.encoder,
+            "organ": run["organ"],
+            "factor": effect.factor,
+            "level": effect.level,
+            "mean": effect.mean,
+            "coefficients": effect.coefficients.tolist(),
+            "variance_explained": fitted.variance_explained[effect.factor],
+            "variance_removed": fitted.variance_removed,
+            "n": fitted.n,
+        }
+        for effect in fitted.effects
+    ]
+    shares = {**fitted.variance_explained, "all together": fitted.variance_removed}
+    frame = pl.DataFrame(rows, schema=empty("adjustment_factors").schema)
+    return Stored(frame, metadata={"variance_explained": dg.MetadataValue.json(shares)} if rows else {})
+
+
+def adjusted_embeddings(
+    run: StageRun, embeddings: pl.DataFrame, factor_values: pl.DataFrame, adjustment_factors: pl.DataFrame
+) -> Stored:
+    """Embeddings less what the organ's `adjust_for` factors explain (paper, section 4.3); all phenotypes read these."""
+    from edp_assets.science.phenotypes.adjustment import Effect, remove_effects
+
+    people, factors = with_factors(run, embeddings, factor_values)
+    kept = adjustment_factors.select("factor", "level", "mean", "coefficients").iter_rows()
+    effects = [Effect(factor, level, mean, np.array(b)) for factor, level, mean, b in kept]
+    z = remove_effects(matrix(people), factors, effects)
+    frame = vectors(people["eid"].to_list(), z, run.encoder, run["organ"])
+    lacking = embeddings.join(people, on="eid", how="anti")["eid"]
     return Stored(
-        frame.with_columns(adjustment=pl.lit(",".join(names) or "none")),
+        frame.with_columns(adjustment=pl.lit(",".join(factors) or "none")),
         [Exclusion(eid, run["organ"], "adjusted_embeddings", "missing adjustment factor") for eid in lacking],
-        {"variance_explained": dg.MetadataValue.json(adjusted.variance_explained)} if names else {},
     )
 
 
@@ -239,12 +283,21 @@ def encoder_stages(name: str) -> EncoderStages:
         code_version="2",
         kinds={"torch", "parquet"},
     )(embeddings)
+    adjusting: dict[str, Any] = {"embeddings": embedded, "factor_values": cohort.factor_values}
+    factors = stage(
+        f"{name}/adjustment_factors",
+        **options,
+        table="adjustment_factors",
+        inputs=adjusting,
+        settings=("organ.adjust_for",),
+    )(adjustment_factors)
     adjusted = stage(
         f"{name}/adjusted_embeddings",
         **options,
         table="adjusted_embeddings",
-        inputs={"embeddings": embedded, "participants": cohort.participants},
+        inputs={**adjusting, "adjustment_factors": factors},
         settings=("organ.adjust_for",),
+        code_version="2",
     )(adjusted_embeddings)
     clustered = stage(
         f"{name}/clusters",

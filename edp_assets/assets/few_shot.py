@@ -115,22 +115,24 @@ def few_shot_comparison(
             both = full_p.join(few_p, on=VARIANT, suffix="_few", maintain_order="left")
             row["pearson_r_neg_log_10_p"] = _pearson_r(both["neg_log_10_p_value"], both["neg_log_10_p_value_few"])
             name = model["method"] if model["cluster"] is None else f"{model['method']} {model['cluster']}"
-            panels: list[tuple[str, pl.DataFrame, pl.DataFrame | None]] = [
+            metadata[name] = _figure(
+                run,
+                name,
                 (f"{model['cases']} labels kept ({100 * settings.fraction:g}%)", few_p, few_genes),
                 (f"all {row['cases']} labels", full_p, full_genes),
-            ]
-            metadata[name] = _figure(run, name, panels)
+            )
         rows.append(row)
     frame = pl.DataFrame(rows, schema=empty("few_shot_comparison").schema)
     return Stored(frame, metadata={"phenotypes": frame.height, **metadata})
 
 
-def _figure(run: StageRun, name: str, panels: list[tuple[str, pl.DataFrame, pl.DataFrame | None]]) -> Any:
-    from edp_assets.figures.association import manhattans
+def _figure(run: StageRun, name: str, *panels: tuple[str, pl.DataFrame, pl.DataFrame]) -> Any:
+    from edp_assets.figures.association import Panel, stacked_manhattans
     from edp_assets.figures.render import to_markdown
 
-    threshold = run.workspace.settings.association.threshold
-    return dg.MetadataValue.md(to_markdown(manhattans(panels, threshold, f"{run['organ']}, {run['icd10']}, {name}")))
+    threshold, title = run.workspace.settings.association.threshold, f"{run['organ']}, {run['icd10']}, {name}"
+    figure = stacked_manhattans([Panel(*panel) for panel in panels], threshold, title)
+    return dg.MetadataValue.md(to_markdown(figure))
 
 
 def _pearson_r(a: pl.Series, b: pl.Series) -> float | None:

@@ -52,6 +52,7 @@ class PreparedOrgan:
 
     @cached_property
     def classifier(self) -> OrganClassifier:
+        """The classifier, its folds and moments made."""
         from edp_assets.science.phenotypes.classifier import OrganClassifier
 
         s = self.settings

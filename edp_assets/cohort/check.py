@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from edp_assets.cohort.config import CHROMOSOMES, FILE, Cohort, did_you_mean, parse_cohort
+from edp_assets.cohort.factors import factor_problems
 from edp_assets.cohort.label_sets import choose_labels, read_label_sets
 from edp_assets.cohort.labels import case_table, choose_codes, roll_up
 from edp_assets.cohort.problems import Problem, format_problems, refused
@@ -49,6 +50,8 @@ def check_cohort(
     for read in (participants, diagnoses, scans, labels, read_trait_dictionary(cohort), traits):
         problems += read.problems
     problems += _check_traits(cohort, traits.table["eid"], known)
+    if known is not None:
+        problems += factor_problems(cohort, participants.table, traits.table)
     problems += _check_codes(cohort, diagnoses.table, labels.table, scans.table)
     problems += _check_variant_to_gene(cohort)
     say("opening the genotypes")

@@ -103,23 +103,19 @@ def _drop_repeats(read: Read, columns: list[str], file: str) -> None:
 
 
 def _covariate_problems(cohort: Cohort, table: pl.DataFrame, header: list[str], file: str) -> list[Problem]:
-    """Tell which covariates are absent, constant, or missing in some; and factors that nobody has."""
+    """Tell which covariates are absent, constant, or missing in some; absent factors are told by `factors`."""
     problems: list[Problem] = []
-    factors = {
-        DERIVED.get(factor, factor): organ
-        for organ, settings in cohort.settings.organs.items()
-        for factor in settings.adjust_for
-    }
+    sources = [DERIVED.get(name, name) for name in cohort.settings.association.covariates]
     for name in covariate_sources(cohort):
         if name not in table.columns:
             # A column that is another's is no misspelling of this one (pc3 of pc4).
             candidates = [other for other in header if name not in PARTICIPANTS or other not in PARTICIPANTS]
             found = f'no column "{name}"{did_you_mean(name, candidates)}'
-            if name in factors or name not in PARTICIPANTS:
-                by = f"[organs.{factors[name]}] adjust_for" if name in factors else "[association] covariates"
+            if name in sources and name not in PARTICIPANTS:
+                by = "[association] covariates"
                 remedy = f"add the column, or take it out of {by}"
                 problems.append(Problem("refused", file, "header", f"the factor of {by}", found, remedy))
-            else:
+            elif name in sources:
                 wanted = "a column for every covariate of the associations"
                 remedy = "add the column; until then it is left out of the covariates"
                 problems.append(Problem("note", file, "header", wanted, found, remedy))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -36,20 +37,38 @@ def manhattan(
     return fig
 
 
-def manhattans(
-    panels: Sequence[tuple[str, pl.DataFrame, pl.DataFrame | None]], threshold: float = 5e-8, title: str = ""
-) -> Figure:
-    """Draw several Manhattan plots of the same variants, one below the other (paper, Figures 5 and 6).
+@dataclass(frozen=True)
+class Panel:
+    """One GWAS among several that are compared: its name, and `stats` and `genes` as `manhattan` takes them."""
+
+    name: str
+    stats: pl.DataFrame
+    genes: pl.DataFrame | None = None
+
+
+def stacked_manhattans(panels: Sequence[Panel], threshold: float = 5e-8, title: str = "") -> Figure:
+    """Draw Manhattan plots one above another (paper, Figures 4 to 6), each with a scale of its own.
 
     Args:
-        panels: name, stats and genes of each, as for `manhattan`.
+        panels: from top to bottom.
         threshold: genome-wide significance, a p-value, drawn as a line.
         title: above the figure.
+
+    Raises:
+        ValueError: there is no panel.
     """
-    fig = new_figure(10, 3.4 * len(panels) + 0.4, title)
-    for ax, (name, stats, genes) in zip(fig.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
-        ax.set_title(name, fontsize=FONT, color=INK, loc="left")
-        _draw_manhattan(ax, stats, genes, threshold)
+    if not panels:
+        raise ValueError("stacked Manhattan plots need at least one panel, found none")
+    fig = new_figure(10, 3.1 * len(panels) + 0.5, title)
+    fig.get_layout_engine().set(h_pad=0.08)  # type: ignore[union-attr, call-arg]
+    axes = fig.subplots(len(panels), 1, squeeze=False).ravel()
+    # Titles first: the labels are placed once all axes have the size they keep.
+    for ax, panel in zip(axes, panels, strict=True):
+        ax.set_title(panel.name, fontsize=FONT, color=INK, loc="left")
+    for ax, panel in zip(axes, panels, strict=True):
+        _draw_manhattan(ax, panel.stats, panel.genes, threshold)
+        if ax is not axes[-1]:
+            ax.set_xlabel("")
     return fig
 
 

@@ -7,24 +7,28 @@ import math
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from edp_assets.figures.codes import CodePalette, best_codes, code_points, draw_key, label_codes
 from edp_assets.figures.render import (
     CYCLE,
     FONT,
-    GREEN,
     GREY,
     INK,
     ORANGE,
+    PALE,
     SMALL,
     VERMILION,
+    axes_points,
     new_figure,
-    place_labels,
     style_axes,
 )
 
-MAX_LABELS = 15
+MIN_DENSITY, MAX_DENSITY = 10, 2000
+"""Points that a density is drawn of: fewer are drawn as points, of more an even share is taken."""
 
 
 def score_histogram(score: NDArray, cases: NDArray[np.bool_], title: str = "") -> Figure:
@@ -38,7 +42,8 @@ def score_histogram(score: NDArray, cases: NDArray[np.bool_], title: str = "") -
     fig = new_figure(5.5, 3.6, title)
     ax = fig.subplots()
     style_axes(ax, "score", "density")
-    low, high = np.quantile(score, [0.001, 0.999])
+    ends = np.array([np.quantile(score[part], [0.001, 0.999]) for part in (cases, ~cases) if part.any()])
+    low, high = ends[:, 0].min(), ends[:, 1].max()
     if not high > low:
         low, high = low - 0.5, low + 0.5
     # Few cases fill few bins; what lies beyond the outer ones is counted in them.
@@ -57,19 +62,24 @@ def auc_pval(selection: pl.DataFrame, title: str = "", *, min_auc: float = 0.6, 
     """Draw every code's out-of-fold AUC and rank-sum p; those in the upper right are selected (paper, Figure 2, right).
 
     Args:
-        selection: icd10, roc_auc_out_of_fold, selected, and neg_log_10_p_rank_sum or p_rank_sum; one row a code.
+        selection: icd10, roc_auc_out_of_fold, selected, and neg_log_10_p_rank_sum or p_rank_sum; one row a code. Where
+            there are the columns chapter (ICD-10, roman) and description, they colour the codes and explain the names.
         title: above the figure.
         min_auc: threshold on the AUC, drawn as a line.
         max_p: threshold on the p-value, drawn as a line.
     """
-    table = _with_neg_log_10(selection, "p_rank_sum").drop_nulls(["roc_auc_out_of_fold", "neg_log_10_p_rank_sum"])
-    fig = new_figure(6, 4.5, title)
-    ax = fig.subplots()
+    x, y = "roc_auc_out_of_fold", "neg_log_10_p_rank_sum"
+    table = _with_neg_log_10(selection, "p_rank_sum").drop_nulls([x, y])
+    fig = new_figure(10, 5, title)
+    ax, key = fig.subplots(1, 2, width_ratios=(1.6, 1))
     style_axes(ax, "ROC-AUC, out of fold", r"rank-sum $-\log_{10}\,p$")
-    _code_points(ax, table, "roc_auc_out_of_fold", "neg_log_10_p_rank_sum", "not selected")
+    palette, best = CodePalette(table, y), best_codes(table, y)
+    code_points(ax, table, x, y, palette)
     ax.axvline(min_auc, color=VERMILION, linewidth=1, linestyle=":")
     ax.axhline(-math.log10(max_p), color=VERMILION, linewidth=1, linestyle=":")
-    _label_selected(ax, table, "roc_auc_out_of_fold", "neg_log_10_p_rank_sum")
+    _count(ax, table)
+    draw_key(key, palette, best)
+    label_codes(ax, best, table, x, y, axes_points(ax, laid_out=True))
     return fig
 
 
@@ -78,15 +88,15 @@ def percentage_pval(enrichment: pl.DataFrame, title: str = "", *, max_p: float =
 
     Args:
         enrichment: cluster, icd10, percentage, selected, and neg_log_10_p_fisher or p_fisher; one row a code and
-            cluster.
+            cluster; and chapter, which colours the codes.
         title: above the figure.
         max_p: threshold on the p-value, drawn as a line.
     """
     table = _with_neg_log_10(enrichment, "p_fisher")
     clusters = sorted(table["cluster"].unique().to_list())
-    columns = min(3, max(1, len(clusters)))
+    columns = min(4 if len(clusters) > 6 else 3, max(1, len(clusters)))
     rows = max(1, math.ceil(len(clusters) / columns))
-    fig = new_figure(max(5.0, 3.6 * columns), 3.2 * rows + 0.6, title)
+    fig = new_figure(max(5.0, 3.4 * columns) + 2.0, max(3.6, 2.9 * rows) + 0.6, title)
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes[len(clusters) :]:
         ax.set_axis_off()
@@ -96,11 +106,55 @@ def percentage_pval(enrichment: pl.DataFrame, title: str = "", *, max_p: float =
     fig.get_layout_engine().set(h_pad=0.1)  # type: ignore[union-attr, call-arg]
     fig.supxlabel("% of the cluster that has the code", fontsize=FONT, color=INK)
     fig.supylabel(r"Fisher $-\log_{10}\,p$", fontsize=FONT, color=INK)
-    for ax, cluster in zip(axes, clusters, strict=False):
-        points = table.filter(pl.col("cluster") == cluster)
-        _code_points(ax, points, "percentage", "neg_log_10_p_fisher", "not enriched")
-        ax.axhline(-math.log10(max_p), color=VERMILION, linewidth=1, linestyle=":")
-        _label_selected(ax, points, "percentage", "neg_log_10_p_fisher", most=8)
+    palette = CodePalette(table, "neg_log_10_p_fisher")
+    handles = [Line2D([], [], marker="o", linestyle="", color=c, markersize=6, label=n) for c, n in palette.legend()]
+    fig.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=SMALL)
+    panels = [(ax, table.filter(pl.col("cluster") == cluster)) for ax, cluster in zip(axes, clusters, strict=False)]
+    for ax, points in panels:
+        _enrichment_points(ax, points, palette, max_p)
+    fig.draw_without_rendering()
+    for ax, points in panels:
+        best = best_codes(points, "neg_log_10_p_fisher", 4 if rows > 2 else 8)
+        label_codes(ax, best, points, "percentage", "neg_log_10_p_fisher", axes_points(ax, laid_out=True))
+    return fig
+
+
+def cluster_enrichment(
+    umap: NDArray,
+    labels: NDArray[np.integer],
+    cluster: int,
+    enrichment: pl.DataFrame,
+    title: str = "",
+    *,
+    max_p: float = 0.05,
+) -> Figure:
+    """Draw where one cluster's people lie, as a density over everybody's UMAP, and its codes (paper, Figure 3).
+
+    Args:
+        umap: (n_participants, 2).
+        labels: (n_participants,) cluster labels.
+        cluster: the cluster shown.
+        enrichment: the rows of `percentage_pval` for this cluster; with chapter and description, where there are.
+        title: above the figure.
+        max_p: threshold on the p-value, drawn as a line.
+    """
+    table = _with_neg_log_10(enrichment, "p_fisher")
+    fig = new_figure(13.5, 4.8, title)
+    left, right, key = fig.subplots(1, 3, width_ratios=(1.15, 1.3, 1))
+    _umap_axes(left)
+    inside = labels == cluster
+    colour = CYCLE[cluster % len(CYCLE)]
+    left.scatter(umap[:, 0], umap[:, 1], s=_point_size(len(umap)), color=PALE, linewidths=0)
+    left.margins(0.12)
+    _density(left, umap[inside], colour)
+    left.set_title(
+        f"cluster {cluster}: {int(inside.sum()):,} of {len(labels):,} participants", fontsize=FONT, color=INK
+    )
+    style_axes(right, "% of the cluster that has the code", r"Fisher $-\log_{10}\,p$")
+    palette, best = CodePalette(table, "neg_log_10_p_fisher"), best_codes(table, "neg_log_10_p_fisher", 12)
+    _enrichment_points(right, table, palette, max_p)
+    draw_key(key, palette, best)
+    label_codes(right, best, table, "percentage", "neg_log_10_p_fisher", axes_points(right, laid_out=True))
     return fig
 
 
@@ -114,10 +168,8 @@ def umap_clusters(umap: NDArray, labels: NDArray[np.integer], title: str = "") -
     """
     fig = new_figure(5.5, 5, title)
     ax = fig.subplots()
-    style_axes(ax, "UMAP 1", "UMAP 2", grid=False)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    size = float(np.clip(18000 / max(len(labels), 1), 0.6, 14))
+    _umap_axes(ax)
+    size = _point_size(len(labels))
     names = np.unique(labels)
     for k, name in enumerate(names):
         points = umap[labels == name]
@@ -139,18 +191,40 @@ def _with_neg_log_10(table: pl.DataFrame, p: str) -> pl.DataFrame:
     return table.with_columns((-pl.col(p).clip(lower_bound=1e-300).log(10)).alias(name))
 
 
-def _code_points(ax: Axes, table: pl.DataFrame, x: str, y: str, otherwise: str) -> None:
-    """Draw one point a code, the selected ones green."""
-    for selected, colour, size, name in ((False, GREY, 18, otherwise), (True, GREEN, 30, "selected")):
-        points = table.filter(pl.col("selected") == selected)
-        ax.scatter(
-            points[x].to_numpy(), points[y].to_numpy(), s=size, color=colour, alpha=0.8, linewidths=0, label=name
-        )
-    ax.margins(0.08)
-    ax.set_ylim(bottom=0)
+def _enrichment_points(ax: Axes, table: pl.DataFrame, palette: CodePalette, max_p: float) -> None:
+    code_points(ax, table, "percentage", "neg_log_10_p_fisher", palette)
+    ax.axhline(-math.log10(max_p), color=VERMILION, linewidth=1, linestyle=":")
 
 
-def _label_selected(ax: Axes, table: pl.DataFrame, x: str, y: str, most: int = MAX_LABELS) -> None:
-    """Name the selected codes of the smallest p."""
-    best = table.filter(pl.col("selected")).sort(y, descending=True).head(most)
-    place_labels(ax, best[x].to_list(), best[y].to_list(), best["icd10"].to_list(), table.select(x, y).to_numpy())
+def _count(ax: Axes, table: pl.DataFrame) -> None:
+    text = f"{table.height:,} codes, {int(table['selected'].sum()):,} selected"
+    ax.set_title(text, loc="right", fontsize=SMALL, color=GREY)
+
+
+def _umap_axes(ax: Axes) -> None:
+    style_axes(ax, "UMAP 1", "UMAP 2", grid=False)
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def _point_size(n: int) -> float:
+    return float(np.clip(18000 / max(n, 1), 0.6, 14))
+
+
+def _density(ax: Axes, points: NDArray, colour: str) -> None:
+    """Draw a kernel density of points (n, 2) as filled contours; points that span no area are drawn as they are."""
+    from scipy.stats import gaussian_kde
+
+    spread = np.linalg.matrix_rank(points - points.mean(axis=0)) if len(points) >= MIN_DENSITY else 0
+    if spread < 2:
+        ax.scatter(points[:, 0], points[:, 1], s=24, color=colour, linewidths=0)
+        return
+    kernel = gaussian_kde(points[:: math.ceil(len(points) / MAX_DENSITY)].T)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    x, y = np.meshgrid(np.linspace(left, right, 120), np.linspace(bottom, top, 120))
+    height = kernel(np.stack([x.ravel(), y.ravel()])).reshape(x.shape)
+    levels = height.max() * np.array([0.05, 0.2, 0.4, 0.6, 0.8, 1.0])
+    faint, full = to_rgba(colour, 0.2), to_rgba(colour, 0.85)
+    colours = [tuple(np.array(faint) + share * (np.array(full) - faint)) for share in np.linspace(0, 1, 5)]
+    ax.contourf(x, y, height, levels=levels, colors=colours)
+    ax.contour(x, y, height, levels=levels[:1], colors=[colour], linewidths=0.8)

@@ -48,7 +48,12 @@ def style_axes(ax: Axes, xlabel: str = "", ylabel: str = "", *, grid: bool = Tru
 
 
 def place_labels(
-    ax: Axes, x: Sequence[float], y: Sequence[float], texts: Sequence[str], avoid: NDArray | None = None
+    ax: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    texts: Sequence[str],
+    avoid: NDArray | None = None,
+    size: NDArray | None = None,
 ) -> None:
     """Write texts at their points: above, beside, or further up with a line, wherever they cover nothing.
 
@@ -60,12 +65,16 @@ def place_labels(
         y: each text's point.
         texts: the first ones get the best places.
         avoid: (n, 2) points in data units that no text may cover.
+        size: width and height of the axes in points, where it is known: to measure it, the whole figure is laid out.
     """
+    if not len(texts):
+        return
+    size = axes_points(ax) if size is None else size
     anchors = np.column_stack([x, y]).reshape(-1, 2)
     obstacles = anchors if avoid is None else np.concatenate([anchors, avoid])
     halves = [0.31 * SMALL * len(text) + 2 for text in texts]
     for _ in range(20):
-        low, high, size = *np.column_stack([ax.get_xlim(), ax.get_ylim()]), _axes_points(ax)
+        low, high = np.column_stack([ax.get_xlim(), ax.get_ylim()])
         points, blocked = ((a - low) / (high - low) * size for a in (anchors, obstacles))
         places = _free_places(points, halves, blocked, float(size[0]))
         if max((bottom + LINE for _, bottom in places), default=0.0) <= size[1]:
@@ -118,13 +127,19 @@ def to_png(fig: Figure) -> bytes:
 
 def to_markdown(fig: Figure, alt: str = "figure") -> str:
     """Return the figure as a markdown image that carries its own data, as Dagster's metadata shows it."""
-    return f"![{alt}](data:image/png;base64,{base64.b64encode(to_png(fig)).decode()})"
+    return png_to_markdown(to_png(fig), alt)
 
 
-def _axes_points(ax: Axes) -> NDArray[np.float64]:
-    """Return the width and height of the axes in points, once the layout is done."""
+def png_to_markdown(png: bytes, alt: str = "figure") -> str:
+    """Return the bytes of a PNG file as a markdown image."""
+    return f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def axes_points(ax: Axes, *, laid_out: bool = False) -> NDArray[np.float64]:
+    """Return the width and height of the axes in points; the figure is laid out first, unless it is already."""
     fig = ax.get_figure(root=True)
     assert fig is not None  # noqa: S101  axes of this package always lie in a figure
-    fig.draw_without_rendering()
+    if not laid_out:
+        fig.draw_without_rendering()
     box = ax.get_window_extent()
     return np.array([box.width, box.height]) * 72 / fig.dpi

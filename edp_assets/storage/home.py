@@ -68,6 +68,11 @@ class Home:
         return self.root / "report"
 
     @property
+    def figures(self) -> Path:
+        """Figures of results, PNG files in folders by encoder and organ."""
+        return self.report / "figures"
+
+    @property
     def _pointer(self) -> Path:
         return self.root / "cohort.json"
 
@@ -125,6 +130,11 @@ class Home:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a small text file so that a reader sees the old or the new one, never half."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a small file so that a reader sees the old or the new one, never half."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
+    temporary.write_bytes(content)
     temporary.replace(path)

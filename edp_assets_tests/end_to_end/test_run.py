@@ -63,6 +63,13 @@ def test_run__fills_every_contract_table(finished: tuple[Path, str]) -> None:
     with_gwas = statistics.filter(pl.col("encoder").is_not_null()).select(CELL).unique()
     assert selected.join(with_gwas, on=CELL, how="anti", nulls_equal=True).height == 0
     assert selected.height == with_gwas.height
+    for organ in ("heart", "kidneys", "liver"):
+        kinds = stored["phenotype_figures"].filter(encoder="mae", organ=organ)["figure"].to_list()
+        assert {"auc_pval", "percentage_pval", "cluster_enrichment", "score_histogram"} == set(kinds)
+    assert all((home / path).read_bytes().startswith(b"\x89PNG") for path in stored["phenotype_figures"]["path"])
+    assert stored["adjustment_factors"].filter(organ="kidneys", encoder="mae")["factor"].to_list() == [
+        "embedding_pc1", "embedding_pc2"
+    ]  # fmt: skip
     assert "Genes at genome-wide significance" in printed
     assert (home / "report/index.html").exists()
 
@@ -212,7 +219,9 @@ def test_run__one_new_case_touches_only_its_code(finished: tuple[Path, str], coh
     assert done.returncode == 0, done.stderr
     changed = touched(before, files(home))
     assert any("edp_scores/icd10=J45" in name for name in changed)
-    assert all("icd10=J45" in name or "/diagnoses/" in name or "/icd10_codes/" in name for name in changed), changed
+    # The figures of an organ show all codes.
+    shared = ("/diagnoses/", "/icd10_codes/", "/phenotype_figures/")
+    assert all("icd10=J45" in name or any(part in name for part in shared) for name in changed), changed
 
 
 def test_run__killed_in_training_ends_with_the_same_tables(

@@ -3,15 +3,17 @@
 import base64
 import subprocess
 import sys
+import time
 
 import numpy as np
 import polars as pl
 import pytest
 from matplotlib.collections import PathCollection
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from edp_assets.figures import association, imaging, phenotypes
+from edp_assets.figures import association, codes, imaging, phenotypes
 from edp_assets.figures.render import to_markdown, to_png
 
 
@@ -88,6 +90,23 @@ def test_manhattan__line_is_the_threshold(stats):
     assert line.get_ydata()[0] == pytest.approx(6)
 
 
+def test_stacked_manhattans__have_a_name_and_a_scale_each(stats):
+    genes = pl.DataFrame(
+        {"gene": ["GCKR"], "chromosome": ["10"], "base_pair_location": [25_000_000], "neg_log_10_p_value": [12.0]}
+    )
+    weak = stats.filter(pl.col("neg_log_10_p_value") < 8)
+    panels = [association.Panel("before", stats, genes), association.Panel("after", weak)]
+    fig = association.stacked_manhattans(panels, title="liver")
+    above, below = fig.axes
+    assert [ax.get_title("left") for ax in fig.axes] == ["before", "after"]
+    assert [ax.get_xlabel() for ax in fig.axes] == ["", "chromosome"]
+    assert texts(above) == ["GCKR"]
+    assert above.get_ylim()[1] > 30 > below.get_ylim()[1]
+    assert_png(fig)
+    with pytest.raises(ValueError, match="need at least one panel, found none"):
+        association.stacked_manhattans([])
+
+
 def test_qq__shows_the_inflation():
     p = np.random.default_rng(0).random(50_000)
     fig = association.qq(-np.log10(p))
@@ -143,6 +162,43 @@ def test_auc_pval__names_the_selected_codes_without_overlap(selection):
     assert_png(fig)
 
 
+def test_auc_pval__colours_chapters_and_says_what_the_best_codes_are_called(selection):
+    chapters = [f"{'I' * (1 + k % 3)}" for k in range(43)] + [None]
+    named = selection.with_columns(
+        chapter=pl.Series(chapters),
+        description=pl.Series([f"Disease {k} of a long, long, overly long name" for k in range(44)]),
+    )
+    ax, key = phenotypes.auc_pval(named, "heart").axes
+    lines = texts(key)
+    assert lines[:5] == ["ICD-10 chapter", "I  infections", "II  neoplasms", "III  blood and immunity", "other"]
+    assert [line.split()[0] for line in lines[-4:]] == ["K43", "K40", "K41", "K42"]
+    assert lines[-1] == "K42  Disease 42 of a long, long, overly long…"
+    selected = max(ax.collections, key=lambda c: c.get_sizes()[0])
+    assert len({tuple(colour) for colour in selected.get_facecolors()}) == 4
+    assert_png(phenotypes.auc_pval(named))
+
+
+def test_auc_pval__names_all_codes_where_they_are_few(selection):
+    ax = phenotypes.auc_pval(selection.tail(5)).axes[0]
+    assert set(texts(ax)) == {"K39", "K40", "K41", "K42", "K43"}
+
+
+def test_code_palette__keeps_its_colours_for_the_chapters_of_the_best(selection):
+    romans = list(codes.CHAPTERS)
+    table = pl.DataFrame(
+        {"icd10": romans * 3, "chapter": romans * 3, "y": range(66), "selected": [False] * 44 + [True] * 22}
+    )
+    palette = codes.CodePalette(table, "y")
+    assert len(palette.chapters) == codes.MAX_COLOURS
+    assert list(palette.chapters) == [
+        c for c in romans[7:] if c in palette.chapters
+    ]  # of the best, in the book's order
+    assert palette.colour("I", selected=True) == codes.GREY
+    assert palette.legend()[-1] == (codes.GREY, "other")
+    without = codes.CodePalette(table.drop("chapter"), "y")
+    assert without.legend() == [(codes.GREEN, "selected"), (codes.GREY, "not selected")]
+
+
 def test_auc_pval__leaves_out_codes_without_a_score(selection):
     missing = selection.with_columns(
         pl.when(pl.col("icd10") == "K00").then(None).otherwise(pl.col("p_rank_sum")).alias("p_rank_sum")
@@ -165,7 +221,52 @@ def test_percentage_pval__has_a_panel_a_cluster(selection):
     fig = phenotypes.percentage_pval(enrichment, "liver")
     assert [ax.get_title() for ax in fig.axes] == ["cluster 0", "cluster 1", "cluster 4"]
     assert all(len(texts(ax)) == 4 for ax in fig.axes)
+    for ax in fig.axes:
+        assert_no_overlap(ax)
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["selected", "not selected"]
     assert_png(fig)
+
+
+def test_percentage_pval__seven_hundred_codes_of_eighteen_clusters_take_seconds():
+    rng = np.random.default_rng(0)
+    many = pl.concat(
+        pl.DataFrame(
+            {
+                "icd10": [f"K{k:03d}" for k in range(700)],
+                "cluster": cluster,
+                "percentage": rng.gamma(1, 4, 700),
+                "neg_log_10_p_fisher": rng.exponential(2, 700),
+                "selected": rng.random(700) < 0.1,
+            }
+        )
+        for cluster in range(18)
+    )
+    started = time.process_time()
+    fig = phenotypes.percentage_pval(many)
+    assert time.process_time() - started < 20
+    assert all(len(texts(ax)) == 4 for ax in fig.axes[:18])
+
+
+def test_cluster_enrichment__shows_one_cluster_beside_its_codes(selection):
+    rng = np.random.default_rng(0)
+    labels = np.r_[np.zeros(900, int), np.ones(300, int), [2] * 5, [3]]
+    umap = rng.normal(size=(len(labels), 2)) + 5 * labels[:, None]
+    enrichment = selection.select(
+        "icd10", "selected", percentage=pl.col("roc_auc_out_of_fold") * 10, p_fisher=pl.col("p_rank_sum")
+    )
+    for cluster, size in enumerate((900, 300, 5, 1)):
+        fig = phenotypes.cluster_enrichment(umap, labels, cluster, enrichment, "liver")
+        left, right, key = fig.axes
+        assert left.get_title() == f"cluster {cluster}: {size} of 1,206 participants"
+        contours = [c for c in left.collections if isinstance(c, ContourSet)]
+        assert len(contours) == (2 if size > 10 else 0)
+        # The densest place is where the cluster's people are.
+        if contours:
+            densest = contours[0].get_paths()[-1].vertices.mean(axis=0)
+            assert np.abs(densest - umap[labels == cluster].mean(axis=0)).max() < 0.7
+        assert sorted(texts(right)) == ["K40", "K41", "K42", "K43"]
+        assert "selected" in texts(key)
+    assert_png(fig, 200)
 
 
 def test_umap_clusters__numbers_every_cluster():
@@ -251,7 +352,7 @@ def test_to_markdown__carries_the_image():
 
 
 def test_figures__never_import_pyplot():
-    imports = "import sys; from edp_assets.figures import association, imaging, phenotypes"
+    imports = "import sys; from edp_assets.figures import association, codes, imaging, phenotypes"
     code = f"{imports}; print('matplotlib.pyplot' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

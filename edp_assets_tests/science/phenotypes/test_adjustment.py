@@ -5,7 +5,13 @@ import polars as pl
 import pytest
 from sklearn.decomposition import PCA
 
-from edp_assets.science.phenotypes.adjustment import adjust_embeddings, embedding_components, embedding_factors
+from edp_assets.science.phenotypes.adjustment import (
+    adjust_embeddings,
+    embedding_components,
+    embedding_factors,
+    fit_adjustment,
+    remove_effects,
+)
 
 N, D = 300, 12
 
@@ -55,6 +61,59 @@ def test_adjust_embeddings__variance_explained_is_the_total_r_squared(cohort):
     adjusted = adjust_embeddings(z, factors)
     assert adjusted.variance_removed == pytest.approx(1 - adjusted.z.var(axis=0).sum() / z.var(axis=0).sum())
     assert adjusted.variance_explained["bmi"] > 0.5 > adjusted.variance_explained["age"]
+
+
+def test_adjust_embeddings__correlates_with_no_factor_and_no_level(cohort):
+    z, factors = cohort
+    # Order, a doubled factor, one that is a sum of others, and a level of one person alone make no difference.
+    factors["rare"] = np.where(np.arange(N) == 7, "alone", factors["centre"])
+    factors["sum"] = factors["age"] * 2 - factors["bmi"]
+    factors |= embedding_factors(z, ["embedding_pc1", "embedding_pc4"])
+    adjusted = adjust_embeddings(z, factors)
+    for values in factors.values():
+        levels = np.unique(values) if values.dtype.kind == "U" else []
+        for column in [values == level for level in levels] or [values]:
+            for dimension in adjusted.z.T:
+                assert abs(np.corrcoef(dimension, column.astype(float))[0, 1]) < 1e-9
+    backwards = adjust_embeddings(z, dict(reversed(factors.items())))
+    np.testing.assert_allclose(backwards.z, adjusted.z, atol=1e-9)
+    assert backwards.variance_removed == pytest.approx(adjusted.variance_removed, rel=1e-12)
+    for name, share in adjusted.variance_explained.items():
+        assert backwards.variance_explained[name] == share
+        np.testing.assert_allclose(backwards.coefficients[name], adjusted.coefficients[name], atol=1e-8)
+
+
+def test_fit_adjustment__has_an_effect_a_level_against_the_first(cohort):
+    z, factors = cohort
+    fitted = fit_adjustment(z, {"centre": factors["centre"], "bmi": factors["bmi"]})
+    assert [(e.factor, e.level) for e in fitted.effects] == [
+        ("centre", "Cheadle"), ("centre", "Newcastle"), ("centre", "Reading"), ("bmi", None)
+    ]  # fmt: skip
+    shares = [(factors["centre"] == level).mean() for level in ("Cheadle", "Newcastle", "Reading")]
+    assert [e.mean for e in fitted.effects] == pytest.approx([*shares, factors["bmi"].mean()])
+    assert (fitted.effects[0].coefficients == 0).all()
+    assert fitted.n == N
+
+
+def test_remove_effects__takes_what_was_fitted_from_new_people_too(cohort):
+    z, factors = cohort
+    fitted = fit_adjustment(z, factors)
+    everyone = remove_effects(z, factors, fitted.effects)
+    np.testing.assert_array_equal(everyone, adjust_embeddings(z, factors).z)
+    some = slice(0, N, 7)
+    few = remove_effects(z[some], {name: values[some] for name, values in factors.items()}, fitted.effects)
+    np.testing.assert_allclose(few, everyone[some], rtol=1e-12)
+
+
+def test_remove_effects__refuses_what_was_not_fitted(cohort):
+    z, factors = cohort
+    effects = fit_adjustment(z, factors).effects
+    with pytest.raises(
+        ValueError, match="factor centre: no effect of the level 'Bristol' was fitted, only of Cheadle, Newcastle"
+    ):
+        remove_effects(z, factors | {"centre": np.where(np.arange(N) < 3, "Bristol", factors["centre"])}, effects)
+    with pytest.raises(ValueError, match="no values of the factor bmi; given: age"):
+        remove_effects(z, {"age": factors["age"]}, effects)
 
 
 def test_adjust_embeddings__collinear_factors_count_once(cohort):

@@ -1,0 +1,144 @@
+"""Figures of an organ's phenotypes (paper, Figures 2 and 3): as metadata, as files, and as a table of the files.
+
+What is drawn how is in `figures.phenotypes`; this module decides what: the best codes and clusters of all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import dagster as dg
+import polars as pl
+
+from edp_assets.assets import cohort
+from edp_assets.assets.encoders import ENCODERS
+from edp_assets.assets.phenotypes import PHENOTYPES
+from edp_assets.assets.stage import StageRun, stage
+from edp_assets.storage.home import replace_bytes
+from edp_assets.storage.lake import Partitions, Stored, cell_of
+from edp_assets.storage.schemas import empty
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BEST = 6
+"""Clusters, and codes of the classifier, that have a figure of their own: those of the smallest p."""
+SHOWN = 3
+"""Clusters whose figure is metadata as well: at a biobank's size one is 200 kB, which Dagster's event log keeps."""
+
+DRAWN = (
+    "icd10", "method", "cluster", "roc_auc_out_of_fold", "p_rank_sum", "p_fisher", "percentage", "selected"
+)  # fmt: skip
+
+
+def phenotype_figures(
+    run: StageRun,
+    phenotype_selection: Partitions,
+    edp_scores: Partitions,
+    icd10_cases: Partitions,
+    icd10_codes: pl.DataFrame,
+    clusters: pl.DataFrame,
+) -> Stored:
+    """The organ's AUC-pval and percentage-pval plots, its enriched clusters, and the scores of its best codes."""
+    from edp_assets.figures import phenotypes as draw
+
+    settings, organ = run.workspace.settings, run["organ"]
+    album = _Album(run)
+    candidates = _named(phenotype_selection, icd10_codes)
+    classifier = candidates.filter(pl.col("method") == "classifier")
+    clustering = candidates.filter(pl.col("method") == "clustering")
+    if classifier.height:
+        limits = {"min_auc": settings.classifier.min_auc, "max_p": settings.classifier.max_p}
+        album.add("auc_pval", draw.auc_pval(classifier, f"{organ}: classifier-guided scores", **limits))
+    if clustering.height:
+        max_p = settings.clustering.max_p
+        album.add("percentage_pval", draw.percentage_pval(clustering, f"{organ}: codes of the clusters", max_p=max_p))
+        umap, labels = clusters.select("umap_1", "umap_2").to_numpy(), clusters["cluster"].to_numpy()
+        for rank, cluster in enumerate(enriched_clusters(clustering)):
+            own = clustering.filter(pl.col("cluster") == cluster)
+            drawn = draw.cluster_enrichment(umap, labels, cluster, own, organ, max_p=max_p)
+            album.add("cluster_enrichment", drawn, cluster=cluster, shown=rank < SHOWN)
+    for code, auc, text in best_codes(classifier).iter_rows():
+        scores = edp_scores.partition(cell_of({"organ": organ, "icd10": code})).scan()
+        own = scores.filter(pl.col("method") == "classifier").select("eid", "score").collect()
+        cases = own["eid"].is_in(icd10_cases[cell_of({"icd10": code})]["eid"].implode()).to_numpy()
+        title = f"{organ}, {code} {text or ''}".strip() + f"\nAUC {auc:.3f} out of fold"
+        album.add("score_histogram", draw.score_histogram(own["score"].to_numpy(), cases, title), icd10=code)
+    return album.stored()
+
+
+def enriched_clusters(clustering: pl.DataFrame) -> list[int]:
+    """Return the clusters that a selected code is in, those of the smallest p, best first."""
+    selected = clustering.filter(pl.col("selected")).sort("p_fisher", "percentage", descending=[False, True])
+    return selected["cluster"].unique(maintain_order=True).head(BEST).to_list()
+
+
+def best_codes(classifier: pl.DataFrame) -> pl.DataFrame:
+    """Return icd10, roc_auc_out_of_fold and description of the selected codes of the smallest p, best first."""
+    selected = classifier.filter(pl.col("selected")).sort(
+        "p_rank_sum", "roc_auc_out_of_fold", descending=[False, True], nulls_last=True
+    )
+    return selected.head(BEST).select("icd10", "roc_auc_out_of_fold", "description")
+
+
+def _named(selection: Partitions, icd10_codes: pl.DataFrame) -> pl.DataFrame:
+    """Read what is drawn of every studied code's candidates, with the code's chapter and description."""
+    cells = selection.stored()
+    frames = [empty("phenotype_selection").select(DRAWN), *(selection.partition(c).columns(*DRAWN) for c in cells)]
+    names = icd10_codes.filter("studied").select("icd10", "chapter", "description")
+    return pl.concat(frames).join(names, on="icd10", how="inner", maintain_order="left")
+
+
+class _Album:
+    """The figures of one cell: files under the report, rows of the table, metadata."""
+
+    def __init__(self, run: StageRun) -> None:
+        self.run = run
+        self.folder = run.workspace.home.figures / run.encoder / run["organ"]
+        self.rows: list[dict[str, Any]] = []
+        self.metadata: dict[str, Any] = {}
+
+    def add(
+        self, figure: str, drawn: Figure, *, icd10: str | None = None, cluster: int | None = None, shown: bool = True
+    ) -> None:
+        """Write a figure as a PNG file and, where it is to be shown, keep it for the metadata."""
+        from edp_assets.figures.render import png_to_markdown, to_png
+
+        names = [str(part) for part in (figure, icd10, cluster) if part is not None]
+        path = self.folder / f"{quote('-'.join(names), safe='')}.png"
+        png = to_png(drawn)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        replace_bytes(path, png)
+        if shown:
+            self.metadata["_".join(names)] = dg.MetadataValue.md(png_to_markdown(png, " ".join(names)))
+        label = {"encoder": self.run.encoder, "organ": self.run["organ"], "icd10": icd10, "cluster": cluster}
+        self.rows.append({**label, "figure": figure, "path": str(path.relative_to(self.run.workspace.home.root))})
+
+    def stored(self) -> Stored:
+        """Return the table of the figures; files of earlier ones that were not drawn again are removed."""
+        drawn = {Path(row["path"]).name for row in self.rows}
+        for file in self.folder.glob("*.png"):
+            if file.name not in drawn:
+                file.unlink()
+        frame = pl.DataFrame(self.rows, schema=empty("phenotype_figures").schema)
+        return Stored(frame, metadata={"figures": frame.height, **self.metadata})
+
+
+for _name, _above in ENCODERS.items():
+    stage(
+        f"{_name}/phenotype_figures",
+        group="phenotypes",
+        dimensions=("organ",),
+        table="phenotype_figures",
+        inputs={
+            "phenotype_selection": PHENOTYPES[_name].phenotype_selection,
+            "edp_scores": PHENOTYPES[_name].edp_scores,
+            "icd10_cases": cohort.icd10_cases,
+            "icd10_codes": cohort.icd10_codes,
+            "clusters": _above.clusters,
+        },
+        settings=("classifier", "clustering"),
+        kinds={"matplotlib", "parquet"},
+    )(phenotype_figures)
