@@ -188,7 +188,7 @@ def clusters(run: StageRun, adjusted_embeddings: pl.DataFrame) -> Stored:
     """Communities of people whose organs look alike: Leiden on the cosine neighbour graph (paper, section 4)."""
     from edp_assets.figures.phenotypes import umap_clusters
     from edp_assets.figures.render import to_markdown
-    from edp_assets.science.phenotypes.clustering import leiden_clusters
+    from edp_assets.science.phenotypes.clusters import leiden_clusters
 
     chosen = run.workspace.settings.clustering
     found = leiden_clusters(
