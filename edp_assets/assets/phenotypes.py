@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -11,9 +12,12 @@ import polars as pl
 from edp_assets.assets import cohort
 from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
 from edp_assets.assets.stage import Stage, StageRun, stage
-from edp_assets.settings import ClassifierSettings
+from edp_assets.settings import ClassifierSettings, IslandSettings
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
+
+if TYPE_CHECKING:
+    from edp_assets.science.phenotypes.islands import NeighbourGraph
 
 CELL = ("organ", "icd10")
 
@@ -30,11 +34,16 @@ class PhenotypeStages:
 def phenotype_models(
     run: StageRun, adjusted_embeddings: pl.DataFrame, clusters: pl.DataFrame, icd10_cases: pl.DataFrame
 ) -> Stored:
-    """Every candidate phenotype of the cell with its weights and evidence: the classifier's, and one a cluster."""
+    """Every candidate phenotype of the cell with weights and evidence: the classifier's, one a cluster, one an island."""
     z = matrix(adjusted_embeddings)
     cases = adjusted_embeddings["eid"].is_in(icd10_cases["eid"].implode()).to_numpy()
     label = {"encoder": run.encoder, "organ": run["organ"], "icd10": run["icd10"]}
-    rows = [_classifier_row(z, cases, run.workspace.settings.classifier), *_cluster_rows(z, cases, clusters)]
+    settings = run.workspace.settings
+    rows = [
+        _classifier_row(z, cases, settings.classifier),
+        *_cluster_rows(z, cases, clusters),
+        *_island_rows(z, cases, settings.island),
+    ]
     frame = pl.DataFrame([{**label, **row} for row in rows], schema=empty("phenotype_models").schema)
     return Stored(frame, metadata={"cases": int(cases.sum()), "candidates": len(rows)})
 
@@ -85,9 +94,64 @@ def _cluster_rows(z: np.ndarray, cases: np.ndarray, clusters: pl.DataFrame) -> l
     return rows
 
 
+def _island_rows(z: np.ndarray, cases: np.ndarray, settings: IslandSettings) -> list[dict[str, Any]]:
+    from edp_assets.science.phenotypes.clustering import clustering_direction, fisher_enrichment
+    from edp_assets.science.phenotypes.errors import PhenotypeError
+    from edp_assets.science.phenotypes.islands import find_islands
+
+    if not settings.max_islands:
+        return []
+    try:
+        found = find_islands(
+            _neighbour_graph(z, settings),
+            cases,
+            max_islands=settings.max_islands,
+            permutations=settings.permutations,
+            max_p=settings.max_p,
+            seed=settings.seed,
+        )
+    except PhenotypeError as error:
+        counts = {"cases": int(cases.sum()), "controls": int((~cases).sum())}
+        return [{"method": "island", **counts, "failure": str(error)}]
+    rows = []
+    for number, island in enumerate(found):
+        inside = np.zeros(len(cases), dtype=bool)
+        inside[island.members] = True
+        evidence = fisher_enrichment(inside.astype(np.int64), cases).filter(cluster=1).row(0, named=True)
+        rows.append(
+            {
+                "method": "island",
+                "cluster": number,
+                "cases": evidence["cases_in_cluster"],
+                "controls": evidence["cluster_size"] - evidence["cases_in_cluster"],
+                "odds_ratio": evidence["odds_ratio"],
+                "neg_log_10_p_fisher": evidence["neg_log_10_p_fisher"],
+                "percentage": evidence["percentage"],
+                "p_permutation": island.p_permutation,
+                "weights": clustering_direction(z, cases & inside).tolist(),
+            }
+        )
+    return rows
+
+
+_GRAPH: dict[bytes, NeighbourGraph] = {}
+"""The neighbour graph of the last organ: cells of one organ come one after another, and labels do not touch it."""
+
+
+def _neighbour_graph(z: np.ndarray, settings: IslandSettings) -> NeighbourGraph:
+    from edp_assets.science.phenotypes.islands import neighbour_graph
+
+    told = f"{z.shape} {settings.neighbours} {settings.seed}".encode()
+    key = hashlib.sha256(np.ascontiguousarray(z).tobytes() + told).digest()
+    if key not in _GRAPH:
+        _GRAPH.clear()
+        _GRAPH[key] = neighbour_graph(z, neighbours=settings.neighbours, seed=settings.seed)
+    return _GRAPH[key]
+
+
 def phenotype_selection(run: StageRun, phenotype_models: pl.DataFrame) -> Stored:
     """Which candidates go on to a GWAS, and why the others do not."""
-    from edp_assets.science.phenotypes.selection import select_classifier, select_cluster
+    from edp_assets.science.phenotypes.selection import select_classifier, select_cluster, select_island
 
     settings = run.workspace.settings
     decided = []
@@ -97,6 +161,8 @@ def phenotype_selection(run: StageRun, phenotype_models: pl.DataFrame) -> Stored
         elif model["method"] == "classifier":
             evidence = model["roc_auc_out_of_fold"], model["neg_log_10_p_rank_sum"]
             decided.append(select_classifier(*evidence, settings.classifier))
+        elif model["method"] == "island":
+            decided.append(select_island(model["cases"], model["odds_ratio"], model["p_permutation"], settings.island))
         else:
             decided.append(
                 select_cluster(model["cases"], model["odds_ratio"], model["neg_log_10_p_fisher"], settings.clustering)
@@ -118,7 +184,7 @@ def edp_scores(
     phenotype_selection: pl.DataFrame,
     adjusted_embeddings: pl.DataFrame,
 ) -> Stored:
-    """Each selected phenotype of everyone: w'z (classifier), 1 - cosine similarity to the mean case (clustering)."""
+    """Each selected phenotype of everyone: w'z (classifier), 1 - cosine similarity to the mean case (others)."""
     from edp_assets.science.phenotypes.clustering import cosine_distance
 
     selected = phenotype_selection.filter("selected").select("method", "cluster")
@@ -148,7 +214,7 @@ def phenotype_stages(name: str, above: EncoderStages) -> PhenotypeStages:
         **options,
         table="phenotype_models",
         inputs={**adjusted, "clusters": above.clusters, "icd10_cases": cohort.icd10_cases},
-        settings=("classifier", "clustering"),
+        settings=("classifier", "clustering", "island"),
         kinds={"scikitlearn", "parquet"},
     )(phenotype_models)
     selection = stage(
@@ -156,7 +222,7 @@ def phenotype_stages(name: str, above: EncoderStages) -> PhenotypeStages:
         **options,
         table="phenotype_selection",
         inputs={"phenotype_models": models},
-        settings=("classifier", "clustering"),
+        settings=("classifier", "clustering", "island"),
     )(phenotype_selection)
     scores = stage(
         f"{name}/edp_scores",

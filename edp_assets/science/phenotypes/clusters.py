@@ -1,7 +1,7 @@
 """People into clusters of similar embeddings: Leiden (paper, section 4), and k-means and agglomerative beside it.
 
-What a cluster says of a code, and the score, are in `clustering.py`. All three cluster by direction: Leiden on the cosine
-neighbour graph, the others on embeddings of length one, whose squared distances are twice the cosine distances.
+What a cluster says of a code, and the score, are in `clustering.py`. All three cluster by direction: Leiden on the
+cosine neighbour graph, the others on embeddings of length one, whose squared distances are twice the cosine distances.
 """
 
 from __future__ import annotations
@@ -158,9 +158,7 @@ def _wanted(data: Any, algorithm: Algorithm, n_clusters: int | None, resolution:
     return wanted
 
 
-def _over_seeds(
-    data: Any, algorithm: Algorithm, n_clusters: int, resolution: float, seeds: Sequence[int]
-) -> Partition:
+def _over_seeds(data: Any, algorithm: Algorithm, n_clusters: int, resolution: float, seeds: Sequence[int]) -> Partition:
     """Partition by the first seed, and compare it with those by the others."""
     from sklearn.metrics import adjusted_rand_score
 

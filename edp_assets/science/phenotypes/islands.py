@@ -4,9 +4,9 @@ The paper asks for the centre i and the size K that minimise
 
     sum over the K nearest j of i of  w_j d(z_i, z_j)  -  lambda K,     w_j = 1 for cases, gamma for controls,
 
-d being the cosine distance, as in the score. For a given centre the answer is a prefix of its neighbours in the order of
-distance, and nobody farther than lambda can lower the sum (gamma is at least 1), so the pairs within lambda are all that
-is needed. They do not depend on the labels: one `NeighbourGraph` an organ serves all its codes and their permutations.
+d being the cosine distance, as in the score. For a given centre the answer is a prefix of its neighbours in the order
+of distance, and nobody farther than lambda can lower the sum (gamma is at least 1), so the pairs within lambda are all
+that is needed. They do not depend on labels: one `NeighbourGraph` an organ serves all codes and their permutations.
 
 What the paper leaves open, and what is chosen here:
 
@@ -19,8 +19,8 @@ What the paper leaves open, and what is chosen here:
   people to their nearest neighbour. With a smaller gamma the densest place wins whatever the labels are.
 - An island counts when its sum is smaller than those of permuted labels: a p-value by permutation, not one that assumes
   the island had been chosen before looking at the labels, as Fisher's does.
-- Further islands: everybody within lambda of the centre is taken out, and the search repeated among the others. Were only
-  the members or their cases taken out, the next island would be the rim of the same one.
+- Further islands: everybody within lambda of the centre is taken out, and the search repeated among the others. Were
+  only the members or their cases taken out, the next island would be the rim of the same one.
 """
 
 from __future__ import annotations
@@ -175,8 +175,8 @@ def best_island(
     """
     at, counts = graph.positions(np.flatnonzero(cases))
     n = len(cases)
-    gain = np.bincount(graph.neighbours[at], graph.radius - graph.distances[at].astype(np.float64), n)
-    gain += _paying_controls(graph, gamma, n)
+    of_cases = np.bincount(graph.neighbours[at], graph.radius - graph.distances[at].astype(np.float64), n)
+    gain = of_cases.astype(np.float64) + _paying_controls(graph, gamma, n)
     order = np.argsort(-gain, kind="stable")
     order = order[: np.searchsorted(-gain[order], min(better_than, 0.0))]
     best: tuple[float, int, int] | None = None
@@ -279,7 +279,8 @@ def _paying_controls(graph: NeighbourGraph, gamma: float, n: int) -> NDArray[np.
     """Return the most that each centre gains by people that lower its sum even as controls, (n_participants,)."""
     at = np.flatnonzero(graph.distances < graph.radius / gamma)
     rows = np.searchsorted(graph.starts, at, side="right") - 1
-    return np.bincount(rows, graph.radius - gamma * graph.distances[at].astype(np.float64), n)
+    gain = np.bincount(rows, graph.radius - gamma * graph.distances[at].astype(np.float64), n)
+    return gain.astype(np.float64)
 
 
 def _radius(unit: NDArray[np.float32], neighbours: int, seed: int) -> float:

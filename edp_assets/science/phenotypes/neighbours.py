@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by cosine distance, in the form that scanpy takes (`scanpy.pp.neighbors(transformer=...)`)."""
+"""Exact nearest neighbours by cosine distance, in the form that scanpy takes (`scanpy.pp.neighbors(transformer=)`)."""
 
 from __future__ import annotations
 
