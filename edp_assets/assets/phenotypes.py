@@ -34,7 +34,7 @@ class PhenotypeStages:
 def phenotype_models(
     run: StageRun, adjusted_embeddings: pl.DataFrame, clusters: pl.DataFrame, icd10_cases: pl.DataFrame
 ) -> Stored:
-    """Every candidate phenotype of the cell with weights and evidence: the classifier's, one a cluster, one an island."""
+    """The cell's candidate phenotypes with weights and evidence: the classifier's, one a cluster, one an island."""
     z = matrix(adjusted_embeddings)
     cases = adjusted_embeddings["eid"].is_in(icd10_cases["eid"].implode()).to_numpy()
     label = {"encoder": run.encoder, "organ": run["organ"], "icd10": run["icd10"]}
