@@ -56,7 +56,7 @@ def test_run__fills_every_contract_table(finished: tuple[Path, str]) -> None:
     assert stored["organ_volumes"].group_by("organ").len()["len"].to_list() == [99] * 3  # 100 imaged, one withdrawn
     statistics = stored["gwas_summary_stats"]
     assert set(statistics["method"]) == {
-        "classifier", "clustering", "organ_volume", "icd10_imaging_cohort", "icd10_whole_cohort"
+        "classifier", "clustering", "island", "organ_volume", "icd10_imaging_cohort", "icd10_whole_cohort"
     }  # fmt: skip
     assert statistics.select(pl.col("neg_log_10_p_value").is_finite().all()).item()
     selected = stored["phenotype_selection"].filter("selected").select(CELL).unique()

@@ -16,7 +16,7 @@ What the paper leaves open, and what is chosen here:
   people, so that memory is bounded by participants x `neighbours`.
 - gamma is where a neighbourhood with no more cases than anywhere does not pay, not even for a person in a dense place:
   (p + (1 - p) gamma) d_near = lambda, with p the code's prevalence and d_near the 1st percentile of the distances from
-  people to their nearest neighbour (duplicates aside). With a smaller gamma the densest place wins whatever the labels are.
+  people to their nearest neighbour (duplicates aside). With a smaller gamma the densest place wins whatever the labels.
 - An island counts when its sum is smaller than those of permuted labels: a p-value by permutation, not one that assumes
   the island had been chosen before looking at the labels, as Fisher's does.
 - Further islands: everybody within lambda of the centre is taken out, and the search repeated among the others. Were

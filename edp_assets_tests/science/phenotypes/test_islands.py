@@ -125,8 +125,7 @@ def test_find_islands__are_apart_and_end_with_one_that_is_no_better_than_chance(
 
 
 def test_control_weight__lets_no_dense_place_pay():
-    z, cases, _ = planted()
-    graph = neighbour_graph(z)
+    graph = neighbour_graph(planted()[0])
     for p in (0.02, 0.3):
         gamma = control_weight(graph, p)
         assert (p + (1 - p) * gamma) * graph.near == pytest.approx(graph.radius)
