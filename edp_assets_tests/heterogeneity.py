@@ -1,12 +1,13 @@
 """A disease of two manifestations, planted: which of classifier, clustering and islands tells them apart?
 
-Each manifestation is a latent that moves embeddings in a direction of its own and is itself moved by one gene's variant;
+Each manifestation is a latent that moves embeddings in a direction of its own, and one gene's variant moves the latent;
 whoever is far out on either latent is a case, and some cases are noise (a diagnosis without a change in the organ).
-`python -m edp_assets_tests.heterogeneity` prints the comparison; `test_heterogeneity.py` holds it.
+`python -m edp_assets_tests.heterogeneity STRENGTH` prints the comparison; `test_heterogeneity.py` holds it.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,7 +89,7 @@ def selected_scores(disease: Disease, method: str) -> list[NDArray[np.float64]]:
     """Return the scores that a method makes and selects by the default settings, larger for those like the cases."""
     from edp_assets.science.phenotypes.classifier import classifier_score
     from edp_assets.science.phenotypes.clustering import clustering_score, fisher_enrichment
-    from edp_assets.science.phenotypes.clusters import leiden_clusters
+    from edp_assets.science.phenotypes.clusters import leiden_partition
     from edp_assets.science.phenotypes.islands import find_islands, neighbour_graph
     from edp_assets.science.phenotypes.selection import select_cluster
     from edp_assets.settings import ClusteringSettings, IslandSettings
@@ -97,7 +98,7 @@ def selected_scores(disease: Disease, method: str) -> list[NDArray[np.float64]]:
     if method == "classifier":
         return [z @ classifier_score(z, cases).weights]
     if method == "clustering":
-        labels = leiden_clusters(z).labels
+        labels = leiden_partition(z).labels
         table = fisher_enrichment(labels, cases).select(
             "cluster", "cases_in_cluster", "odds_ratio", "neg_log_10_p_fisher"
         )
@@ -136,13 +137,14 @@ def recoveries(disease: Disease, scores: list[NDArray[np.float64]]) -> list[Reco
 
 
 def main() -> None:
-    """Print the comparison for a rare, a less rare and a common code, over seeds."""
+    """Print the comparison for a rare, a less rare and a common code, the mean over three cohorts."""
+    strength = float(sys.argv[1]) if len(sys.argv) > 1 else 1.2
     table = Table(
-        "prevalence", "method", "scores", "r with the latent", "r with the other", "share of its cases", "gene, -log10 p",
-        "genes of 2", "null hits", title="Two manifestations of one code",
+        "prevalence", "method", "scores", "r with the latent", "r with the other", "share of its cases",
+        "gene, -log10 p", "genes of 2", "null hits", title=f"Two manifestations of one code, strength {strength:g}",
     )  # fmt: skip
     for prevalence in (0.02, 0.1, 0.3):
-        made = [planted(8000, prevalence=prevalence, variance_explained=0.01, seed=seed) for seed in range(5)]
+        made = [planted(5000, prevalence=prevalence, strength=strength, seed=seed) for seed in range(3)]
         for method in METHODS:
             found = [r for one in made if (scores := selected_scores(one, method)) for r in recoveries(one, scores)]
             if not found:

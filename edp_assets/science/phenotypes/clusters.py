@@ -78,6 +78,12 @@ def find_clusters(
     return Clusters(made.labels, np.asarray(data.obsm["X_umap"], np.float64), made.mean_rand_index)
 
 
+def leiden_partition(z: NDArray, *, n_neighbors: int = 10, resolution: float = 1.0, seed: int = 0) -> Partition:
+    """Cluster embeddings by Leiden without laying them out; see `find_clusters`."""
+    data = _with_graph(z, n_neighbors, seed)
+    return _over_seeds(data, "leiden", 0, resolution, [seed])
+
+
 def leiden_clusters(z: NDArray, *, n_neighbors: int = 10, resolution: float = 1.0, seed: int = 0) -> Clusters:
     """Cluster embeddings by Leiden as the paper does (section 4); see `find_clusters`."""
     return find_clusters(z, n_neighbors=n_neighbors, resolution=resolution, seed=seed)
