@@ -68,7 +68,8 @@ def _islands(z: np.ndarray, cases: np.ndarray) -> list[Result]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
     note = (
         f"{N:,} x {DIMS}, {int(cases.sum())} cases: {len(islands)} islands, 199 permutations each; "
-        f"graph (once an organ) {graph_seconds:.1f} s, search {search:.1f} s, with permuted labels {null:.1f} s; peak memory {peak:.1f} GiB"
+        f"graph (once an organ) {graph_seconds:.1f} s, search {search:.1f} s, with permuted labels {null:.1f} s; "
+        f"peak memory {peak:.1f} GiB"
     )
     return [compare("islands", graph_seconds + search, "target", ISLAND_SECONDS, note)]
 

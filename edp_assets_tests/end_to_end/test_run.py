@@ -51,6 +51,7 @@ def test_run__fills_every_contract_table(finished: tuple[Path, str]) -> None:
     home, printed = finished
     stored = tables(home)
     filled = {"organ_volumes", "embeddings", "adjusted_embeddings", "clusters", "phenotype_selection", "edp_scores"}
+    filled |= {"clusterings"}
     for name in filled | {"gwas_summary_stats", "excluded", "participants"}:
         assert stored[name].height > 0, name
     assert stored["organ_volumes"].group_by("organ").len()["len"].to_list() == [99] * 3  # 100 imaged, one withdrawn
@@ -141,7 +142,9 @@ def test_run__one_new_case_touches_only_its_code(finished: tuple[Path, str], coh
     assert done.returncode == 0, done.stderr
     changed = touched(before, files(home))
     assert any("edp_scores/icd10=J45" in name for name in changed)
-    assert all("icd10=J45" in name or "/diagnoses/" in name or "/icd10_codes/" in name for name in changed), changed
+    # How homogeneous clusters are is told of all codes together.
+    of_all = ("/diagnoses/", "/icd10_codes/", "evidence/clusterings/")
+    assert all("icd10=J45" in name or any(part in name for part in of_all) for name in changed), changed
 
 
 def test_run__killed_in_training_ends_with_the_same_tables(

@@ -1,4 +1,4 @@
-"""Leiden against scanpy called by hand, neighbours against scikit-learn. The only phenotype tests to import scanpy."""
+"""Leiden against scanpy called by hand, neighbours against scikit-learn."""
 
 import numpy as np
 import pytest

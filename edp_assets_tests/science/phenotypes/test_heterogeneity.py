@@ -5,6 +5,8 @@ import pytest
 
 from edp_assets_tests.heterogeneity import METHODS, planted, recoveries, selected_scores
 
+pytestmark = pytest.mark.slow
+
 GENOME_WIDE = -np.log10(5e-8)
 
 
