@@ -12,6 +12,8 @@ from edp_assets.settings import IslandSettings, Settings
 from edp_assets.storage.schemas import conform
 from edp_assets_tests.heterogeneity import planted
 
+FEW = IslandSettings(permutations=39)
+
 
 class Run:
     """What the stages read of a `StageRun`."""
@@ -25,7 +27,7 @@ class Run:
         return {"organ": "liver", "icd10": "K76"}[dimension]
 
 
-def tables(z, cases, island=IslandSettings(permutations=39)):
+def tables(z, cases, island=FEW):
     eids = [f"p{i}" for i in range(len(z))]
     run, embeddings = Run(island), vectors(eids, z, "mae", "liver")
     clusters = pl.DataFrame({"eid": eids, "cluster": np.arange(len(z)) % 2})
