@@ -133,7 +133,8 @@ def _replace(connection: duckdb.DuckDBPyConnection, table: str, file: Path, asse
     if file.exists():
         columns = ", ".join(SCHEMAS[table])
         connection.execute(
-            f"INSERT INTO {table} ({columns}, {', '.join(PARTITION)}) SELECT {columns}, ?, ? FROM read_parquet([?], hive_partitioning = false)",  # noqa: S608
+            f"INSERT INTO {table} ({columns}, {', '.join(PARTITION)}) "  # noqa: S608
+            f"SELECT {columns}, ?, ? FROM read_parquet([?], hive_partitioning = false)",
             [*place, str(file)],
         )
 
