@@ -128,7 +128,8 @@ def _island_rows(z: np.ndarray, cases: np.ndarray, settings: IslandSettings) -> 
                 "neg_log_10_p_fisher": evidence["neg_log_10_p_fisher"],
                 "percentage": evidence["percentage"],
                 "p_permutation": island.p_permutation,
-                "weights": clustering_direction(z, cases & inside).tolist(),
+                "weights": clustering_direction(z, cases & inside).tolist() if (cases & inside).any() else None,
+                "failure": None if (cases & inside).any() else "no case in the island",
             }
         )
     return rows
