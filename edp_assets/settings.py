@@ -187,9 +187,16 @@ class ClassifierSettings(Section):
 class ClusteringSettings(Section):
     """Clustering-guided score (paper, sections 3.2 and 4)."""
 
+    algorithm: Literal["leiden", "kmeans", "agglomerative"] = Field("leiden", description="Leiden (section 4)")
+    n_clusters: int | None = Field(
+        None, ge=1, description="clusters of kmeans and agglomerative; null: as many as Leiden finds (our choice)"
+    )
     n_neighbors: int = Field(10, ge=2, description="neighbours in the cosine graph (section 4)")
     resolution: float = Field(1.0, gt=0, description="Leiden resolution (section 4)")
     seed: int = Field(0, ge=0, description="Leiden and UMAP")
+    stability_seeds: int = Field(
+        5, ge=1, description="seeds whose partitions are compared by the adjusted Rand index (our choice)"
+    )
     max_p: float = Field(0.05, description="largest Fisher p of an enriched code-cluster pair (Figure 3's line)")
     min_cases: int = Field(5, ge=1, description="fewest cases inside the cluster, that a mean embedding is of people")
 
@@ -200,6 +207,19 @@ class FewShotSettings(Section):
     codes: tuple[str, ...] = Field((), description="codes, or set.label, that it is done for; empty: none")
     fraction: float = Field(0.02, gt=0, le=1, description="share of imaged positives whose label is kept (Figure 6)")
     seed: int = Field(0, ge=0, description="which labels are kept")
+
+
+class IslandSettings(Section):
+    """Islands of cases (paper, section 3.2); the paper gives no numbers: all are our choice."""
+
+    max_islands: int = Field(3, ge=0, description="most islands of a code; 0: the method is not run")
+    neighbours: int = Field(
+        100, ge=1, description="people within lambda of a person on average; at most a tenth of all people"
+    )
+    permutations: int = Field(199, ge=19, description="permuted labels that an island is tried against")
+    max_p: float = Field(0.05, gt=0, le=1, description="largest p by permutation of an island")
+    min_cases: int = Field(5, ge=1, description="fewest cases of an island, that a mean embedding is of people")
+    seed: int = Field(0, ge=0, description="permutations, and people whose distances give lambda")
 
 
 class AssociationSettings(Section):
@@ -270,6 +290,7 @@ class Settings(Section):
     classifier: ClassifierSettings = ClassifierSettings()
     clustering: ClusteringSettings = ClusteringSettings()
     few_shot: FewShotSettings = FewShotSettings()
+    island: IslandSettings = IslandSettings()
     association: AssociationSettings = AssociationSettings()
     evidence: EvidenceSettings = EvidenceSettings()
 
@@ -278,8 +299,8 @@ class Settings(Section):
         """Build the settings from a parsed `cohort.toml`; raises ValueError that names every wrong key.
 
         `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.mae]`, `[encoders.video_mae]`,
-        `[encoders.imagenet]`, `[labels]`, `[classifier]`, `[clustering]`, `[few_shot]`, `[association]` and
-        `[evidence]` override the sections of the same names.
+        `[encoders.imagenet]`, `[labels]`, `[classifier]`, `[clustering]`, `[island]`, `[few_shot]`,
+        `[association]` and `[evidence]` override the sections of the same names.
         """
         organs = {
             name: {**(ORGANS[name].model_dump() if name in ORGANS else {}), **overrides}
@@ -292,7 +313,7 @@ class Settings(Section):
             raise ValueError(f"cohort.toml: [encoders.{unknown[0]}] is not an encoder; known: {', '.join(known)}")
         sections = {
             name: document[name]
-            for name in ("labels", "classifier", "clustering", "few_shot", "association", "evidence")
+            for name in ("labels", "classifier", "clustering", "island", "few_shot", "association", "evidence")
             if name in document
         }
         try:

@@ -25,6 +25,7 @@ SELECT c.encoder, c.organ, c.icd10, c.cases, c.auc, c.selected,
     (SELECT count(*) FROM genes g WHERE g.method = 'icd10_imaging_cohort' AND g.icd10 = c.icd10) AS imaging_cohort,
     count(DISTINCT g.gene) FILTER (g.method = 'classifier') AS classifier,
     count(DISTINCT g.gene) FILTER (g.method = 'clustering') AS clustering,
+    count(DISTINCT g.gene) FILTER (g.method = 'island') AS island,
     count(DISTINCT g.gene) FILTER (g.method = 'classifier' AND w.gene IS NOT NULL) AS classifier_and_whole,
     count(DISTINCT g.gene) FILTER (g.method = 'clustering' AND w.gene IS NOT NULL) AS clustering_and_whole
 FROM cells c

@@ -18,7 +18,7 @@ import polars as pl
 
 from edp_assets.storage import warehouse
 
-EDPS = ("classifier", "clustering")
+EDPS = ("classifier", "clustering", "island")
 PHENOTYPE = ["encoder", "organ", "icd10", "method", "cluster"]
 
 
@@ -130,7 +130,7 @@ def describe(home: Path) -> bool:
     edp, imaging = counts["edp"], counts.get("icd10_imaging_cohort", 0)
     print(f"  planted genes found by EDPs: {edp} of {result.planted}; missed: {', '.join(result.missed) or 'none'}")
     print(f"    mae {counts.get('mae', 0)}, video_mae {counts.get('video_mae', 0)}")
-    print(f"    classifier {counts.get('classifier', 0)}, clustering {counts.get('clustering', 0)}")
+    print("    " + ", ".join(f"{method} {counts.get(method, 0)}" for method in EDPS))
     print(f"    the code itself, imaging cohort: {imaging}; whole cohort: {counts.get('icd10_whole_cohort', 0)}")
     print(f"    organ volume: {counts.get('organ_volume', 0)}")
     print(f"  other genes that EDPs hit: {', '.join(result.not_planted) or 'none'}")

@@ -34,6 +34,7 @@ class EncoderStages:
     embeddings: Stage
     adjusted_embeddings: Stage
     clusters: Stage
+    partitions: Stage
 
 
 def trained_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
@@ -229,24 +230,50 @@ def adjusted_embeddings(
 
 
 def clusters(run: StageRun, adjusted_embeddings: pl.DataFrame) -> Stored:
-    """Communities of people whose organs look alike: Leiden on the cosine neighbour graph (paper, section 4)."""
+    """Communities of people whose organs look alike: by default Leiden on the cosine neighbour graph (section 4)."""
     from edp_assets.figures.phenotypes import umap_clusters
     from edp_assets.figures.render import to_markdown
-    from edp_assets.science.phenotypes.clustering import leiden_clusters
+    from edp_assets.science.phenotypes.clusters import find_clusters
 
-    chosen = run.workspace.settings.clustering
-    found = leiden_clusters(
-        matrix(adjusted_embeddings),
-        n_neighbors=chosen.n_neighbors,
-        resolution=chosen.resolution,
-        seed=chosen.seed,
-    )
+    found = find_clusters(matrix(adjusted_embeddings), **_clustering_choices(run, algorithm=True))
     frame = adjusted_embeddings.select("encoder", "organ", "eid").with_columns(
         cluster=pl.Series(found.labels), umap_1=pl.Series(found.umap[:, 0]), umap_2=pl.Series(found.umap[:, 1])
     )
     figure = umap_clusters(found.umap, found.labels, f"{run['organ']}: clusters")
-    counts = {"clusters": int(found.labels.max()) + 1, "umap": dg.MetadataValue.md(to_markdown(figure))}
+    counts: dict[str, Any] = {"clusters": int(found.labels.max()) + 1}
+    if np.isfinite(found.mean_rand_index):
+        counts["mean_adjusted_rand_index_over_seeds"] = found.mean_rand_index
+    counts |= {"umap": dg.MetadataValue.md(to_markdown(figure))}
     return Stored(frame, metadata=counts)
+
+
+def partitions(run: StageRun, adjusted_embeddings: pl.DataFrame) -> Stored:
+    """The same people by Leiden, k-means and agglomerative, into as many clusters (the paper's comparison)."""
+    from edp_assets.science.phenotypes.clusters import all_partitions
+
+    found = all_partitions(matrix(adjusted_embeddings), **_clustering_choices(run))
+    people = adjusted_embeddings.select("encoder", "organ", "eid")
+    frames = [
+        people.with_columns(
+            algorithm=pl.lit(one.algorithm),
+            cluster=pl.Series(one.labels),
+            mean_rand_index=pl.lit(one.mean_rand_index).fill_nan(None),
+        )
+        for one in found
+    ]
+    return Stored(pl.concat(frames), metadata={"clusters": int(found[0].labels.max()) + 1})
+
+
+def _clustering_choices(run: StageRun, *, algorithm: bool = False) -> dict[str, Any]:
+    names = (
+        "n_clusters",
+        "n_neighbors",
+        "resolution",
+        "seed",
+        "stability_seeds",
+        *(["algorithm"] if algorithm else []),
+    )
+    return {name: getattr(run.workspace.settings.clustering, name) for name in names}
 
 
 TRAINED: dict[str, tuple[str, ...]] = {
@@ -307,7 +334,15 @@ def encoder_stages(name: str) -> EncoderStages:
         settings=("clustering",),
         kinds={"scanpy", "parquet"},
     )(clusters)
-    return EncoderStages(encoder, embedded, adjusted, clustered)
+    compared = stage(
+        f"{name}/partitions",
+        **options,
+        table="partitions",
+        inputs={"adjusted_embeddings": adjusted},
+        settings=("clustering",),
+        kinds={"scanpy", "scikitlearn"},
+    )(partitions)
+    return EncoderStages(encoder, embedded, adjusted, clustered, compared)
 
 
 ENCODERS = {name: encoder_stages(name) for name in get_args(EncoderName)}

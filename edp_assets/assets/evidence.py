@@ -14,13 +14,14 @@ import polars as pl
 from edp_assets.assets import cohort, imaging
 from edp_assets.assets.encoders import ENCODERS, TRAINED, fitted, matrix, pixel_size
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.storage.lake import Partition, Stored
+from edp_assets.storage.lake import Partition, Partitions, Stored
 from edp_assets.storage.schemas import empty
 
 log = logging.getLogger(__name__)
 
 QUERIES, NEIGHBOURS = 4, 5
 EMBEDDINGS = {f"{name}_embeddings": stages.embeddings for name, stages in ENCODERS.items()}
+PARTITIONS = {f"{name}_partitions": stages.partitions for name, stages in ENCODERS.items()}
 
 
 @stage(
@@ -66,6 +67,44 @@ def encoder_quality(
         metadata["collapsed"] = ", ".join(collapsed)
         log.warning("%s: the embeddings of %s have collapsed: scans are hardly told apart", run["organ"], collapsed)
     return Stored(pl.DataFrame(rows, schema=empty("encoder_quality").schema), metadata=metadata)
+
+
+@stage(
+    "evidence/clusterings",
+    group="evidence",
+    dimensions=("organ",),
+    table="clusterings",
+    inputs={"icd10_cases": cohort.icd10_cases, **PARTITIONS},
+    streamed=tuple(PARTITIONS),
+    settings=("clustering",),
+    kinds={"scikitlearn"},
+)
+def clusterings(run: StageRun, icd10_cases: Partitions, **partitions: Partition) -> Stored:
+    """How homogeneous in the studied codes the clusters of Leiden, k-means and agglomerative are (section 4)."""
+    from edp_assets.science.phenotypes.clusters import homogeneity
+
+    rows = []
+    eids = [icd10_cases[cell]["eid"].implode() for cell in icd10_cases.stored()]
+    rng = np.random.default_rng(run.workspace.settings.clustering.seed)
+    for partition in (p for p in partitions.values() if p.version is not None):
+        table = partition.columns("encoder", "organ", "eid", "algorithm", "cluster", "mean_rand_index")
+        for (algorithm,), people in table.group_by("algorithm", maintain_order=True):
+            codes = [people["eid"].is_in(ill).to_numpy() for ill in eids]
+            codes = [cases for cases in codes if 0 < cases.sum() < len(cases)]
+            labels = people["cluster"].to_numpy()
+            rows.append(
+                {
+                    "encoder": people["encoder"][0],
+                    "organ": run["organ"],
+                    "algorithm": algorithm,
+                    "clusters": people["cluster"].n_unique(),
+                    "mean_rand_index": people["mean_rand_index"][0],
+                    "codes": len(codes),
+                    "homogeneity": homogeneity(labels, codes) if codes else None,
+                    "homogeneity_by_chance": homogeneity(rng.permutation(labels), codes) if codes else None,
+                }
+            )
+    return Stored(pl.DataFrame(rows, schema=empty("clusterings").schema))
 
 
 def _rows(

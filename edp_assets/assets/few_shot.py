@@ -13,8 +13,9 @@ import polars as pl
 
 from edp_assets.assets import cohort
 from edp_assets.assets.association import ASSOCIATIONS, gwas_summary_stats, hit_stages
+from edp_assets.assets.candidates import classifier_row, cluster_row, prepared_organ
 from edp_assets.assets.encoders import ENCODERS
-from edp_assets.assets.phenotypes import CELL, PHENOTYPES, classifier_row, cluster_row, prepared_organ, score_frame
+from edp_assets.assets.phenotypes import CELL, PHENOTYPES, score_frame
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Partition, Stored
 from edp_assets.storage.schemas import empty
@@ -32,7 +33,7 @@ def few_shot_phenotype_models(
     icd10_cases: pl.DataFrame,
 ) -> Stored:
     """Every selected phenotype of the cell, trained anew on the labels that are kept."""
-    organ = prepared_organ(adjusted_embeddings, run.workspace.settings.classifier)
+    organ = prepared_organ(adjusted_embeddings, run.workspace.settings)
     kept = _kept(run, adjusted_embeddings["eid"], icd10_cases["eid"])
     label = {"encoder": run.encoder, "organ": run["organ"], "icd10": run["icd10"]}
     rows: list[dict[str, Any]] = []

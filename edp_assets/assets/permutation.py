@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets.association import ASSOCIATIONS, VARIANTS_A_FRAME
+from edp_assets.assets.candidates import prepared_organ
 from edp_assets.assets.encoders import ENCODERS, matrix
-from edp_assets.assets.phenotypes import prepared_organ
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Partitions, Stored
 from edp_assets.storage.schemas import empty
@@ -37,7 +37,7 @@ def permuted_labels(
     from edp_assets.science.phenotypes.selection import select_classifier
 
     settings = run.workspace.settings
-    organ, people = prepared_organ(adjusted_embeddings, settings.classifier), adjusted_embeddings["eid"]
+    organ, people = prepared_organ(adjusted_embeddings, settings), adjusted_embeddings["eid"]
     rng = np.random.default_rng(settings.evidence.seed)
     fewest, most = 2 * settings.classifier.folds, people.len() // 5
     counts = np.geomspace(fewest, most, COUNTS).astype(int) if fewest < most else np.array([], dtype=int)

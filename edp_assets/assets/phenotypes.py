@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort
+from edp_assets.assets.candidates import classifier_row, cluster_rows, island_rows, prepared_organ
 from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
 from edp_assets.assets.stage import Stage, StageRun, stage
-from edp_assets.settings import ClassifierSettings
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
-
-if TYPE_CHECKING:
-    from edp_assets.science.phenotypes.classifier import OrganClassifier
 
 CELL = ("organ", "icd10")
 
@@ -34,107 +30,18 @@ class PhenotypeStages:
 def phenotype_models(
     run: StageRun, adjusted_embeddings: pl.DataFrame, clusters: pl.DataFrame, icd10_cases: pl.DataFrame
 ) -> Stored:
-    """Every candidate phenotype of the cell with its weights and evidence: the classifier's, and one a cluster."""
-    organ = prepared_organ(adjusted_embeddings, run.workspace.settings.classifier)
+    """The cell's candidate phenotypes with weights and evidence: the classifier's, one a cluster, one an island."""
+    organ = prepared_organ(adjusted_embeddings, run.workspace.settings)
     cases = adjusted_embeddings["eid"].is_in(icd10_cases["eid"].implode()).to_numpy()
     label = {"encoder": run.encoder, "organ": run["organ"], "icd10": run["icd10"]}
-    rows = [classifier_row(organ, cases), *_cluster_rows(organ.z, cases, clusters)]
+    rows = [classifier_row(organ, cases), *cluster_rows(organ.z, cases, clusters), *island_rows(organ, cases)]
     frame = pl.DataFrame([{**label, **row} for row in rows], schema=empty("phenotype_models").schema)
     return Stored(frame, metadata={"cases": int(cases.sum()), "candidates": len(rows)})
 
 
-class PreparedOrgan:
-    """One organ's embeddings as a matrix, and the classifier prepared on them once it is asked for."""
-
-    def __init__(self, embeddings: pl.DataFrame, settings: ClassifierSettings) -> None:
-        self.embeddings, self.settings = embeddings, settings
-        self.z = matrix(embeddings)
-
-    @cached_property
-    def classifier(self) -> OrganClassifier:
-        """The classifier, its folds and moments made."""
-        from edp_assets.science.phenotypes.classifier import OrganClassifier
-
-        s = self.settings
-        return OrganClassifier(self.z, s.folds, smote_neighbours=s.smote_neighbours, smote=s.smote, seed=s.seed)
-
-
-_last_organ: list[PreparedOrgan] = []
-"""The organ worked on last, or none: the cells of one organ come one after another and share its preparation."""
-
-
-def prepared_organ(embeddings: pl.DataFrame, settings: ClassifierSettings) -> PreparedOrgan:
-    """Return the prepared organ of this very frame and these settings; another one is let go before."""
-    for organ in _last_organ:
-        if organ.embeddings is embeddings and organ.settings == settings:
-            return organ
-    _last_organ.clear()
-    organ = PreparedOrgan(embeddings, settings)
-    _last_organ[:] = [organ]
-    return organ
-
-
-def classifier_row(organ: PreparedOrgan, cases: np.ndarray) -> dict[str, Any]:
-    """Return a code's classifier with its evidence, or why there is none."""
-    from edp_assets.science.phenotypes.errors import PhenotypeError
-
-    row: dict[str, Any] = {"method": "classifier", "cases": int(cases.sum()), "controls": int((~cases).sum())}
-    try:
-        fit = organ.classifier.score(cases)
-    except PhenotypeError as error:
-        return {**row, "failure": str(error)}
-    return {
-        **row,
-        "roc_auc": fit.roc_auc,
-        "roc_auc_out_of_fold": fit.roc_auc_out_of_fold,
-        "neg_log_10_p_rank_sum": fit.neg_log_10_p_rank_sum,
-        "penalty": fit.penalty,
-        "weights": fit.weights.tolist(),
-        "label_used": _bits(fit.trained_on),
-        "cross_fitted": fit.out_of_fold.tolist() if organ.settings.score == "cross_fitted" else None,
-    }
-
-
-def _bits(members: np.ndarray) -> bytes:
-    """Return a boolean a participant as bits, in the order of the embeddings."""
-    return np.packbits(members).tobytes()
-
-
-def _cluster_rows(z: np.ndarray, cases: np.ndarray, clusters: pl.DataFrame) -> list[dict[str, Any]]:
-    from edp_assets.science.phenotypes.clustering import fisher_enrichment
-
-    labels = clusters["cluster"].to_numpy()
-    # Without cases or without controls there is nothing to test; the classifier's row says so.
-    enrichment = fisher_enrichment(labels, cases) if 0 < cases.sum() < len(cases) else pl.DataFrame()
-    return [
-        {
-            **cluster_row(z, cases & (labels == found["cluster"]), found["cluster"]),
-            "controls": found["cluster_size"] - found["cases_in_cluster"],
-            "odds_ratio": found["odds_ratio"],
-            "neg_log_10_p_fisher": found["neg_log_10_p_fisher"],
-            "percentage": found["percentage"],
-        }
-        for found in enrichment.iter_rows(named=True)
-    ]
-
-
-def cluster_row(z: np.ndarray, positives: np.ndarray, cluster: int) -> dict[str, Any]:
-    """Return the model of a code's cases in one cluster (n_participants,): whom it is of, and its direction."""
-    from edp_assets.science.phenotypes.clustering import clustering_direction
-
-    return {
-        "method": "clustering",
-        "cluster": cluster,
-        "cases": int(positives.sum()),
-        "weights": clustering_direction(z, positives).tolist() if positives.any() else None,
-        "failure": None if positives.any() else "no case in the cluster",
-        "label_used": _bits(positives),
-    }
-
-
 def phenotype_selection(run: StageRun, phenotype_models: pl.DataFrame) -> Stored:
     """Which candidates go on to a GWAS, and why the others do not."""
-    from edp_assets.science.phenotypes.selection import select_classifier, select_cluster
+    from edp_assets.science.phenotypes.selection import select_classifier, select_cluster, select_island
 
     settings = run.workspace.settings
     decided = []
@@ -144,6 +51,8 @@ def phenotype_selection(run: StageRun, phenotype_models: pl.DataFrame) -> Stored
         elif model["method"] == "classifier":
             evidence = model["roc_auc_out_of_fold"], model["neg_log_10_p_rank_sum"]
             decided.append(select_classifier(*evidence, settings.classifier))
+        elif model["method"] == "island":
+            decided.append(select_island(model["cases"], model["odds_ratio"], model["p_permutation"], settings.island))
         else:
             decided.append(
                 select_cluster(model["cases"], model["odds_ratio"], model["neg_log_10_p_fisher"], settings.clustering)
@@ -165,7 +74,7 @@ def edp_scores(
     phenotype_selection: pl.DataFrame,
     adjusted_embeddings: pl.DataFrame,
 ) -> Stored:
-    """Each selected phenotype of everyone: w'z (classifier), 1 - cosine similarity to the mean case (clustering)."""
+    """Each selected phenotype of everyone: w'z (classifier), 1 - cosine similarity to the mean case (others)."""
     selected = phenotype_selection.filter("selected").select("method", "cluster")
     models = phenotype_models.join(selected, on=["method", "cluster"], how="semi", nulls_equal=True)
     return Stored(score_frame(models, adjusted_embeddings, "edp_scores"), metadata={"phenotypes": models.height})
@@ -203,7 +112,7 @@ def phenotype_stages(name: str, above: EncoderStages) -> PhenotypeStages:
         **options,
         table="phenotype_models",
         inputs={**adjusted, "clusters": above.clusters, "icd10_cases": cohort.icd10_cases},
-        settings=("classifier", "clustering"),
+        settings=("classifier", "clustering", "island"),
         code_version="2",
         kinds={"numpy", "parquet"},
     )(phenotype_models)

@@ -17,7 +17,7 @@ th { border-bottom-width: 2px; } td.number, th.number { text-align: right; }
 
 _MEANINGS = (
     "Genes with a variant at genome-wide significance. Whole cohort and imaging cohort: the code itself as a binary "
-    "trait. Classifier and clustering: embedding-derived phenotypes on the imaging cohort."
+    "trait. Classifier, clustering, island: embedding-derived phenotypes on the imaging cohort."
 )
 
 

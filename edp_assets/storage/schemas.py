@@ -34,7 +34,9 @@ PHENOTYPE: Schema = {
     "method": Column(
         pl.String, "classifier, clustering, island, icd10_imaging_cohort, icd10_whole_cohort, organ_volume"
     ),
-    "cluster": Column(pl.Int32, "cluster; null but for clustering", nullable=True),
+    "cluster": Column(
+        pl.Int32, "cluster (0 the largest) or island (0 the best); null for other methods", nullable=True
+    ),
 }
 """What names one phenotype, in every table that has phenotypes."""
 
@@ -166,13 +168,35 @@ SCHEMAS: dict[str, Schema] = {
         "encoder": _ENCODER,
         "organ": _ORGAN,
         "eid": _EID,
-        "cluster": Column(pl.Int32, "Leiden cluster, 0 the largest"),
+        "cluster": Column(pl.Int32, "cluster, 0 the largest"),
         "umap_1": Column(pl.Float64, "UMAP, first coordinate"),
         "umap_2": Column(pl.Float64, "UMAP, second coordinate"),
     },
+    "partitions": {
+        "encoder": _ENCODER,
+        "organ": _ORGAN,
+        "eid": _EID,
+        "algorithm": Column(pl.String, "leiden, kmeans, agglomerative; into as many clusters each"),
+        "cluster": Column(pl.Int32, "cluster, 0 the largest"),
+        "mean_rand_index": Column(
+            pl.Float64, "adjusted Rand index between the algorithm's partitions by several seeds, mean", nullable=True
+        ),
+    },
+    "clusterings": {
+        "encoder": _ENCODER,
+        "organ": _ORGAN,
+        "algorithm": Column(pl.String, "leiden, kmeans, agglomerative"),
+        "clusters": Column(pl.Int64, "number of clusters"),
+        "mean_rand_index": Column(pl.Float64, "stability over seeds: adjusted Rand index, mean", nullable=True),
+        "codes": Column(pl.Int64, "codes that homogeneity is the mean over"),
+        "homogeneity": Column(
+            pl.Float64, "share of a code's entropy that clusters explain, mean over codes; null: no code", nullable=True
+        ),
+        "homogeneity_by_chance": Column(pl.Float64, "the same with people shuffled", nullable=True),
+    },
     "phenotype_models": {
         **PHENOTYPE,
-        "cases": Column(pl.Int64, "cases with an embedding (classifier), or inside the cluster (clustering)"),
+        "cases": Column(pl.Int64, "cases with an embedding (classifier), or inside the cluster or island"),
         "controls": Column(pl.Int64, "the others, likewise"),
         "roc_auc": Column(pl.Float64, "held-out ROC-AUC of the best fold", nullable=True),
         "roc_auc_out_of_fold": Column(pl.Float64, "ROC-AUC of the pooled out-of-fold scores", nullable=True),
@@ -182,10 +206,11 @@ SCHEMAS: dict[str, Schema] = {
         "odds_ratio": Column(pl.Float64, "Fisher: odds of a case inside against outside the cluster", nullable=True),
         "neg_log_10_p_fisher": Column(pl.Float64, "-log10 p, Fisher exact", nullable=True),
         "percentage": Column(pl.Float64, "cases among the cluster's people, per cent", nullable=True),
+        "p_permutation": Column(pl.Float64, "p of an island by permuted labels", nullable=True),
         "penalty": Column(pl.Float64, "L2 penalty of the best fold's model", nullable=True),
         "weights": Column(
             pl.List(pl.Float64),
-            "score = weights'z (classifier) or 1 - weights'z/|z| (clustering); null: no model",
+            "score = weights'z (classifier) or 1 - weights'z/|z| (clustering, island); null: no model",
             nullable=True,
         ),
         "failure": Column(pl.String, "why there is no model", nullable=True),
@@ -198,7 +223,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "phenotype_selection": {
         **PHENOTYPE,
-        "cases": Column(pl.Int64, "cases with an embedding (classifier), or inside the cluster (clustering)"),
+        "cases": Column(pl.Int64, "cases with an embedding (classifier), or inside the cluster or island"),
         "controls": Column(pl.Int64, "the others, likewise"),
         "roc_auc": Column(pl.Float64, "held-out ROC-AUC of the best fold", nullable=True),
         "roc_auc_out_of_fold": Column(pl.Float64, "ROC-AUC of the pooled out-of-fold scores", nullable=True),
@@ -206,6 +231,7 @@ SCHEMAS: dict[str, Schema] = {
         "odds_ratio": Column(pl.Float64, "Fisher: odds of a case inside against outside the cluster", nullable=True),
         "p_fisher": Column(pl.Float64, "p, Fisher exact", nullable=True),
         "percentage": Column(pl.Float64, "cases among the cluster's people, per cent", nullable=True),
+        "p_permutation": Column(pl.Float64, "p of an island by permuted labels", nullable=True),
         "selected": Column(pl.Boolean, "whether a GWAS is run on it"),
         "reason": Column(pl.String, "why it is selected or not"),
     },
@@ -306,6 +332,7 @@ WAREHOUSE_TABLES = (
     "encoder_quality",
     "adjustment_factors",
     "clusters",
+    "clusterings",
     "phenotype_selection",
     "label_overlap",
     "permuted_labels",

@@ -110,6 +110,12 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     for name in WAREHOUSE_TABLES:
         extra = ", ".join(f"{column} VARCHAR" for column in PARTITION)
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({_columns(SCHEMAS[name])}, {extra})")
+    # A warehouse of an earlier version lacks the columns that have come since; its old rows have none.
+    there = set(connection.execute("SELECT table_name, column_name FROM information_schema.columns").fetchall())
+    for name in WAREHOUSE_TABLES:
+        for column, about in SCHEMAS[name].items():
+            if (name, column) not in there:
+                connection.execute(f"ALTER TABLE {name} ADD COLUMN {column} {_TYPES[about.dtype]}")
 
 
 def _mirror(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, asset: tuple[str, ...], cell: Cell) -> None:
@@ -127,7 +133,8 @@ def _replace(connection: duckdb.DuckDBPyConnection, table: str, file: Path, asse
     if file.exists():
         columns = ", ".join(SCHEMAS[table])
         connection.execute(
-            f"INSERT INTO {table} SELECT {columns}, ?, ? FROM read_parquet([?], hive_partitioning = false)",  # noqa: S608
+            f"INSERT INTO {table} ({columns}, {', '.join(PARTITION)}) "  # noqa: S608
+            f"SELECT {columns}, ?, ? FROM read_parquet([?], hive_partitioning = false)",
             [*place, str(file)],
         )
 

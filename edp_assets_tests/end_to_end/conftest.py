@@ -38,6 +38,7 @@ def make_small(cohort: Path) -> None:
     text = text.replace("patch = 6\nresolution = 48", "patch = 8\nresolution = 48")
     (cohort / "cohort.toml").write_text(
         text + "[classifier]\nmin_auc = 0.0\nmax_p = 1.0\n[clustering]\nmin_cases = 2\nmax_p = 1.0\n"
+        "[island]\nmin_cases = 1\nmax_p = 1.0\n"
     )
 
 

@@ -51,12 +51,13 @@ def test_run__fills_every_contract_table(finished: tuple[Path, str]) -> None:
     home, printed = finished
     stored = tables(home)
     filled = {"organ_volumes", "embeddings", "adjusted_embeddings", "clusters", "phenotype_selection", "edp_scores"}
+    filled |= {"clusterings"}
     for name in filled | {"gwas_summary_stats", "excluded", "participants"}:
         assert stored[name].height > 0, name
     assert stored["organ_volumes"].group_by("organ").len()["len"].to_list() == [99] * 3  # 100 imaged, one withdrawn
     statistics = stored["gwas_summary_stats"]
     assert set(statistics["method"]) == {
-        "classifier", "clustering", "organ_volume", "icd10_imaging_cohort", "icd10_whole_cohort"
+        "classifier", "clustering", "island", "organ_volume", "icd10_imaging_cohort", "icd10_whole_cohort"
     }  # fmt: skip
     assert statistics.select(pl.col("neg_log_10_p_value").is_finite().all()).item()
     selected = stored["phenotype_selection"].filter("selected").select(CELL).unique()
@@ -219,8 +220,8 @@ def test_run__one_new_case_touches_only_its_code(finished: tuple[Path, str], coh
     assert done.returncode == 0, done.stderr
     changed = touched(before, files(home))
     assert any("edp_scores/icd10=J45" in name for name in changed)
-    # The figures of an organ show all codes.
-    shared = ("/diagnoses/", "/icd10_codes/", "/phenotype_figures/")
+    # The figures of an organ show all codes, and how homogeneous clusters are is told of all together.
+    shared = ("/diagnoses/", "/icd10_codes/", "/phenotype_figures/", "evidence/clusterings/")
     assert all("icd10=J45" in name or any(part in name for part in shared) for name in changed), changed
 
 

@@ -41,6 +41,20 @@ def test_refresh__replaces_only_the_partitions_named(tmp_path: Path) -> None:
     assert count(path, "excluded") == 1
 
 
+def test_refresh__a_warehouse_of_an_earlier_version_gets_the_new_columns(tmp_path: Path) -> None:
+    lake, path, cell = Lake(tmp_path / "lake"), tmp_path / "warehouse.duckdb", cell_of({"organ": "liver"})
+    with warehouse.connect(path) as connection:
+        connection.execute(
+            "CREATE TABLE organ_volumes (eid VARCHAR, organ VARCHAR, volume_ml DOUBLE, stored_asset VARCHAR, "
+            "stored_cell VARCHAR)"
+        )
+        connection.execute("INSERT INTO organ_volumes VALUES ('7', 'heart', 2.5, 'organ_volumes', 'heart')")
+    lake.write(VOLUMES, cell, "organ_volumes", volumes("liver", 1), "")
+    warehouse.refresh(path, lake, "organ_volumes", VOLUMES, [cell])
+    found = warehouse.query(path, "SELECT eid, organ, voxels, volume_ml FROM organ_volumes ORDER BY organ")
+    assert found.rows() == [("7", "heart", None, 2.5), ("0", "liver", 10, 1.5)]
+
+
 def test_rebuild__every_contract_table_is_there_with_its_columns(tmp_path: Path) -> None:
     lake, path = Lake(tmp_path / "it's [a] lake"), tmp_path / "warehouse.duckdb"
     cell = cell_of({"organ": "li'ver", "icd10": 'K"76'})

@@ -1,8 +1,6 @@
-"""Clustering-guided score (paper, sections 3.2 and 4): clusters, enrichment in a code, score. No selection."""
+"""Clustering-guided score (paper, sections 3.2 and 4): a code's enrichment in clusters, score. No selection."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -12,49 +10,6 @@ from edp_assets.science.phenotypes.errors import PhenotypeError, checked_embeddi
 
 TIE_TOLERANCE = 1e-7
 """Tables whose probabilities differ by less than this share count as equally likely (R's fisher.test)."""
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """Communities of participants with similar embeddings.
-
-    Attributes:
-        labels: (n_participants,) 0 is the largest cluster, 1 the next.
-        umap: (n_participants, 2) coordinates for drawing.
-    """
-
-    labels: NDArray[np.int64]
-    umap: NDArray[np.float64]
-
-
-def leiden_clusters(z: NDArray, *, n_neighbors: int = 10, resolution: float = 1.0, seed: int = 0) -> Clusters:
-    """Cluster embeddings by Leiden on their cosine neighbour graph, with scanpy (paper, section 4).
-
-    Args:
-        z: (n_participants, n_dims).
-        n_neighbors: neighbours of each participant in the graph (scanpy.pp.neighbors).
-        resolution: larger makes more clusters (scanpy.tl.leiden).
-        seed: graph, Leiden and UMAP.
-
-    Raises:
-        PhenotypeError: NaN, an embedding of norm zero, or no more participants than neighbours.
-    """
-    z = checked_embeddings(z)
-    _unit_rows(z)
-    if len(z) <= n_neighbors:
-        raise PhenotypeError(f"{len(z)} participants are too few for {n_neighbors} neighbours each")
-    import anndata
-    import scanpy
-
-    data = anndata.AnnData(z)
-    # transformer "sklearn": exact neighbours at any size. scanpy's default turns approximate from 4,096 participants
-    # on, and pynndescent 0.7 returns there what scanpy 1.11 cannot read.
-    scanpy.pp.neighbors(
-        data, n_neighbors=n_neighbors, metric="cosine", use_rep="X", transformer="sklearn", random_state=seed
-    )
-    scanpy.tl.leiden(data, resolution=resolution, random_state=seed, flavor="igraph", n_iterations=2, directed=False)
-    scanpy.tl.umap(data, random_state=seed)
-    return Clusters(_by_size(data.obs["leiden"].astype(int).to_numpy()), np.asarray(data.obsm["X_umap"], np.float64))
 
 
 def fisher_enrichment(clusters: NDArray[np.integer], cases: NDArray[np.bool_]) -> pl.DataFrame:
@@ -144,15 +99,6 @@ def _unit_rows(z: NDArray[np.float64]) -> NDArray[np.float64]:
     if zero:
         raise PhenotypeError(f"{zero} embeddings have norm zero: cosine similarity is not defined")
     return z / norms
-
-
-def _by_size(labels: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Renumber labels so that 0 is the largest cluster; equal sizes keep their order."""
-    values, codes = np.unique(labels, return_inverse=True)
-    order = np.argsort(-np.bincount(codes), kind="stable")
-    rank = np.empty(len(values), dtype=np.int64)
-    rank[order] = np.arange(len(values))
-    return rank[codes]
 
 
 def _log_fisher(k: int, n_cases: int, size: int, n: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from edp_assets.settings import ClassifierSettings, ClusteringSettings
+from edp_assets.settings import ClassifierSettings, ClusteringSettings, IslandSettings
 
 
 def select_classifier(
@@ -39,6 +39,25 @@ def select_cluster(
     if not neg_log_10_p_fisher >= -math.log10(settings.max_p):
         return False, f"Fisher p {_p_text(neg_log_10_p_fisher)} is above {settings.max_p:g}"
     return True, f"odds ratio {odds_ratio:.2f}, Fisher p {_p_text(neg_log_10_p_fisher)}"
+
+
+def select_island(
+    cases_in_island: int, odds_ratio: float, p_permutation: float, settings: IslandSettings
+) -> tuple[bool, str]:
+    """Decide on an island: better than those of permuted labels, odds ratio above 1, at least `min_cases` cases inside.
+
+    Fisher's p is not asked for: it holds for people chosen before looking at their labels, and an island's are not.
+
+    Returns:
+        Whether it is selected, and the reason, with its figures.
+    """
+    if not p_permutation <= settings.max_p:
+        return False, f"no better than islands of permuted labels: p {p_permutation:.3g} is above {settings.max_p:g}"
+    if cases_in_island < settings.min_cases:
+        return False, f"{cases_in_island} cases in the island, fewer than {settings.min_cases}"
+    if not odds_ratio > 1:
+        return False, f"not enriched: odds ratio {odds_ratio:.2f}"
+    return True, f"odds ratio {odds_ratio:.2f}, permutation p {p_permutation:.3g}"
 
 
 def _p_text(neg_log_10_p: float) -> str:

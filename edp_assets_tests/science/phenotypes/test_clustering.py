@@ -1,4 +1,4 @@
-"""Leiden against scanpy called by hand, Fisher and cosine against scipy. The only phenotype tests to import scanpy."""
+"""Fisher and cosine against scipy."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from edp_assets.science.phenotypes.clustering import (
     clustering_score,
     cosine_distance,
     fisher_enrichment,
-    leiden_clusters,
 )
 from edp_assets.science.phenotypes.errors import PhenotypeError
 
@@ -22,59 +21,6 @@ def blobs():
     truth = np.repeat([0, 1, 2], [40, 100, 60])
     order = rng.permutation(200)
     return (np.eye(3, 16)[truth] * 8 + rng.normal(size=(200, 16)))[order], truth[order]
-
-
-@pytest.fixture(scope="module")
-def clusters(blobs):
-    return leiden_clusters(blobs[0], resolution=0.3, seed=4)
-
-
-def test_leiden_clusters__equal_scanpy_by_hand(blobs, clusters):
-    import anndata
-    import scanpy as sc
-
-    data = anndata.AnnData(blobs[0])
-    sc.pp.neighbors(data, n_neighbors=10, metric="cosine", use_rep="X", random_state=4)
-    sc.tl.leiden(data, resolution=0.3, random_state=4, flavor="igraph", n_iterations=2, directed=False)
-    by_hand = data.obs["leiden"].astype(int).to_numpy()
-    pairs = set(zip(by_hand.tolist(), clusters.labels.tolist(), strict=True))
-    assert len(pairs) == len(set(by_hand)) == len(set(clusters.labels))  # the same partition under other names
-    sc.tl.umap(data, random_state=4)
-    np.testing.assert_array_equal(clusters.umap, data.obsm["X_umap"])
-
-
-def test_leiden_clusters__find_the_groups_largest_first(blobs, clusters):
-    _, truth = blobs
-    assert np.bincount(clusters.labels).tolist() == [100, 60, 40]
-    assert {frozenset(truth[clusters.labels == c]) for c in range(3)} == {frozenset([g]) for g in range(3)}
-    assert clusters.umap.shape == (200, 2)
-
-
-def test_leiden_clusters__are_deterministic_in_the_seed(blobs, clusters):
-    again = leiden_clusters(blobs[0], resolution=0.3, seed=4)
-    np.testing.assert_array_equal(again.labels, clusters.labels)
-    np.testing.assert_array_equal(again.umap, clusters.umap)
-
-
-def test_leiden_clusters__do_not_depend_on_each_embeddings_length(blobs, clusters):
-    lengths = np.random.default_rng(0).uniform(0.5, 2, size=(200, 1))
-    np.testing.assert_array_equal(leiden_clusters(blobs[0] * lengths, resolution=0.3, seed=4).labels, clusters.labels)
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [(np.zeros(16), "1 embeddings have norm zero"), (np.full(16, np.nan), "of 1 of 200 participants hold NaN")],
-)
-def test_leiden_clusters__refuse_embeddings_without_direction(blobs, row, message):
-    z = blobs[0].copy()
-    z[5] = row
-    with pytest.raises(PhenotypeError, match=message):
-        leiden_clusters(z)
-
-
-def test_leiden_clusters__refuse_fewer_people_than_neighbours(blobs):
-    with pytest.raises(PhenotypeError, match="10 participants are too few for 10 neighbours"):
-        leiden_clusters(blobs[0][:10])
 
 
 def test_fisher_enrichment__equals_scipy():
@@ -166,11 +112,3 @@ def test_clustering_score__needs_only_one_positive(blobs):
 def test_clustering_score__gives_a_reason_for_what_it_cannot_do(z, positives, message):
     with pytest.raises(PhenotypeError, match=message):
         clustering_score(z, positives)
-
-
-@pytest.mark.slow
-def test_leiden_clusters__work_where_scanpys_own_default_turns_approximate():
-    rng = np.random.default_rng(0)
-    groups = np.repeat([0, 1], [2500, 1700])
-    found = leiden_clusters(np.eye(2, 6)[groups] * 10 + rng.normal(size=(4200, 6)), resolution=0.005)
-    assert np.bincount(found.labels).tolist() == [2500, 1700]

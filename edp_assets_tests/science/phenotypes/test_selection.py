@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from edp_assets.science.phenotypes.clustering import fisher_enrichment
-from edp_assets.science.phenotypes.selection import select_classifier, select_cluster
-from edp_assets.settings import ClassifierSettings, ClusteringSettings
+from edp_assets.science.phenotypes.selection import select_classifier, select_cluster, select_island
+from edp_assets.settings import ClassifierSettings, ClusteringSettings, IslandSettings
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,21 @@ def test_select_classifier__decides_with_a_reason(auc, neg_log_10_p, selected, r
 )
 def test_select_cluster__decides_with_a_reason(inside, odds_ratio, neg_log_10_p, selected, reason):
     assert select_cluster(inside, odds_ratio, neg_log_10_p, ClusteringSettings()) == (selected, reason)
+
+
+@pytest.mark.parametrize(
+    ("inside", "odds_ratio", "p", "selected", "reason"),
+    [
+        (5, 2.5, 0.05, True, "odds ratio 2.50, permutation p 0.05"),
+        (5, float("inf"), 0.005, True, "odds ratio inf, permutation p 0.005"),
+        (4, 2.5, 0.005, False, "4 cases in the island, fewer than 5"),
+        (9, 0.4, 0.005, False, "not enriched: odds ratio 0.40"),
+        (9, 2.5, 0.21, False, "no better than islands of permuted labels: p 0.21 is above 0.05"),
+        (9, 2.5, float("nan"), False, "no better than islands of permuted labels: p nan is above 0.05"),
+    ],
+)
+def test_select_island__decides_with_a_reason(inside, odds_ratio, p, selected, reason):
+    assert select_island(inside, odds_ratio, p, IslandSettings()) == (selected, reason)
 
 
 def test_select_cluster__takes_the_enriched_cluster_of_a_code():
