@@ -76,4 +76,4 @@ def test_chosen_stages__every_encoder_has_the_same_chain() -> None:
     }
     assert chains["mae"] == chains["video_mae"] == chains["imagenet"]
     assert chains["mae"][0] == "encoder"
-    assert chains["mae"][-2:] == ["gene_hits", "phenotype_figures"]
+    assert {"gene_hits", "phenotype_figures", "few_shot_comparison"} < set(chains["mae"])

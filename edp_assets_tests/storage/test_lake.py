@@ -18,7 +18,7 @@ ASSET = ("mae", "edp_scores")
 
 def scores(n: int, seed: int = 0) -> pl.DataFrame:
     values = np.random.default_rng(seed).normal(size=n)
-    return pl.DataFrame({"eid": [str(i) for i in range(n)], "score": values}).with_columns(
+    return pl.DataFrame({"eid": [str(i) for i in range(n)], "score": values, "label_used": False}).with_columns(
         encoder=pl.lit("mae"), organ=pl.lit("liver"), icd10=pl.lit("K76"), method=pl.lit("classifier"), cluster=None
     )
 

@@ -61,7 +61,9 @@ def test_rebuild__every_contract_table_is_there_with_its_columns(tmp_path: Path)
     scores = (
         empty("edp_scores")
         .clear(2)
-        .with_columns(pl.Series("eid", ["1", "2"]), method=pl.lit("classifier"), score=pl.lit(0.5))
+        .with_columns(
+            pl.Series("eid", ["1", "2"]), method=pl.lit("classifier"), score=pl.lit(0.5), label_used=pl.lit(True)
+        )
     )
     lake.write(SCORES, cell, "edp_scores", Stored(scores), "")
     warehouse.rebuild(path, lake, [("edp_scores", SCORES)])
