@@ -44,7 +44,8 @@ def run() -> list[Result]:
         each = min(seconds(lambda cases=cases: organ[0].score(cases)) for cases in several)
         hours = WANTED[1] * (WANTED[0] * each + prepare) / 3600
         note = f"a further code of {count:,} cases; {WANTED[0]} such codes x {WANTED[1]} organs: {hours:.2f} hours"
-        results.append(compare(f"classifier_score_{count}", each, "the same loop", fold_seconds * FOLDS, note))
+        peer = f"the same loop at {CASES:,} cases"
+        results.append(compare(f"classifier_score_{count}", each, peer, fold_seconds * FOLDS, note))
     return results
 
 
