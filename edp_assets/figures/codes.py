@@ -89,7 +89,7 @@ def code_points(ax: Axes, table: pl.DataFrame, x: str, y: str, palette: CodePale
         colours = [palette.colour(chapter, selected=selected) for chapter in points["chapter"]]
         ax.scatter(points[x].to_numpy(), points[y].to_numpy(), s=size, c=colours, alpha=alpha, linewidths=0)
     ax.margins(0.08)
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(bottom=0, top=max(1.0, ax.get_ylim()[1]))
 
 
 def label_codes(ax: Axes, best: pl.DataFrame, table: pl.DataFrame, x: str, y: str, size: NDArray | None = None) -> None:

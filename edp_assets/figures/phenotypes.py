@@ -197,7 +197,7 @@ def _enrichment_points(ax: Axes, table: pl.DataFrame, palette: CodePalette, max_
 
 
 def _count(ax: Axes, table: pl.DataFrame) -> None:
-    text = f"{table.height:,} codes, {int(table['selected'].sum()):,} selected"
+    text = f"{table.height:,} code{'s' * (table.height != 1)}, {int(table['selected'].sum()):,} selected"
     ax.set_title(text, loc="right", fontsize=SMALL, color=GREY)
 
 
