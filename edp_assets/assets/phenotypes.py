@@ -101,6 +101,7 @@ def _island_rows(z: np.ndarray, cases: np.ndarray, settings: IslandSettings) -> 
 
     if not settings.max_islands:
         return []
+    counts = {"cases": int(cases.sum()), "controls": int((~cases).sum())}
     try:
         found = find_islands(
             _neighbour_graph(z, settings),
@@ -111,9 +112,10 @@ def _island_rows(z: np.ndarray, cases: np.ndarray, settings: IslandSettings) -> 
             seed=settings.seed,
         )
     except PhenotypeError as error:
-        counts = {"cases": int(cases.sum()), "controls": int((~cases).sum())}
         return [{"method": "island", **counts, "failure": str(error)}]
-    rows = []
+    if not found:
+        return [{"method": "island", **counts, "failure": "no island: no case is near another"}]
+    rows: list[dict[str, Any]] = []
     for number, island in enumerate(found):
         inside = np.zeros(len(cases), dtype=bool)
         inside[island.members] = True

@@ -62,6 +62,7 @@ def test_phenotype_stages__have_no_island_where_none_is_wanted():
     [
         (np.random.default_rng(0).normal(size=(60, 4)), np.zeros(60, bool), "no cases"),
         (np.random.default_rng(0).normal(size=(60, 4)), np.ones(60, bool), "no controls"),
+        (np.random.default_rng(0).normal(size=(60, 9)), np.arange(60) == 3, "no island: no case is near another"),
         (np.ones((60, 4)), np.arange(60) < 20, "most embeddings point the same way"),
         (np.random.default_rng(0).normal(size=(15, 4)), np.arange(15) < 5, "15 participants are too few for islands"),
     ],
