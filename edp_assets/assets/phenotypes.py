@@ -114,7 +114,7 @@ def _island_rows(z: np.ndarray, cases: np.ndarray, settings: IslandSettings) -> 
     except PhenotypeError as error:
         return [{"method": "island", **counts, "failure": str(error)}]
     if not found:
-        return [{"method": "island", **counts, "failure": "no island: no case is near another"}]
+        return [{"method": "island", **counts, "failure": "no island: no case is near anybody"}]
     rows: list[dict[str, Any]] = []
     for number, island in enumerate(found):
         inside = np.zeros(len(cases), dtype=bool)
