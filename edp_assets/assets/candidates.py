@@ -124,6 +124,7 @@ def island_rows(organ: PreparedOrgan, cases: np.ndarray) -> list[dict[str, Any]]
     settings = organ.settings[1]
     if not settings.max_islands:
         return []
+    counts = {"cases": int(cases.sum()), "controls": int((~cases).sum())}
     try:
         found = find_islands(
             organ.neighbour_graph,
@@ -134,8 +135,9 @@ def island_rows(organ: PreparedOrgan, cases: np.ndarray) -> list[dict[str, Any]]
             seed=settings.seed,
         )
     except PhenotypeError as error:
-        counts = {"cases": int(cases.sum()), "controls": int((~cases).sum())}
         return [{"method": "island", **counts, "failure": str(error)}]
+    if not found:
+        return [{"method": "island", **counts, "failure": "no island: no case is near anybody"}]
     rows = []
     for number, island in enumerate(found):
         inside = np.zeros(len(cases), dtype=bool)

@@ -12,6 +12,7 @@ from edp_assets.settings import IslandSettings, Settings
 from edp_assets.storage.schemas import conform
 from edp_assets_tests.heterogeneity import planted
 
+AROUND_ONE = 1 + 0.1 * np.random.default_rng(0).normal(size=(60, 9))
 FEW = IslandSettings(permutations=39)
 
 
@@ -62,6 +63,7 @@ def test_phenotype_stages__have_no_island_where_none_is_wanted():
     [
         (np.random.default_rng(0).normal(size=(60, 4)), np.zeros(60, bool), "no cases"),
         (np.random.default_rng(0).normal(size=(60, 4)), np.ones(60, bool), "no controls"),
+        (AROUND_ONE * np.where(np.arange(60) == 3, -1, 1)[:, None], np.arange(60) == 3, "no island: no case is near"),
         (np.ones((60, 4)), np.arange(60) < 20, "most embeddings point the same way"),
         (np.random.default_rng(0).normal(size=(15, 4)), np.arange(15) < 5, "15 participants are too few for islands"),
     ],
