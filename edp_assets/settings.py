@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Face = Literal["left", "right", "posterior", "anterior", "inferior", "superior"]
 FACES: tuple[Face, ...] = ("left", "right", "posterior", "anterior", "inferior", "superior")
@@ -17,6 +17,8 @@ FACES: tuple[Face, ...] = ("left", "right", "posterior", "anterior", "inferior",
 
 EncoderName = Literal["mae", "video_mae", "imagenet"]
 CodeLevel = Annotated[int, Field(ge=3, le=7)] | Literal["chapter", "block"]
+TokenStatistic = Literal["cls", "patch_mean", "patch_spread", "patch_max", "patch_min"]
+ItemStatistic = Literal["mean", "spread", "max", "min"]
 
 COVARIATES = (
     "age", "age_squared", "sex", "bmi", "genotyping_array", "imaging_centre", *(f"pc{i}" for i in range(1, 11))
@@ -109,10 +111,30 @@ VIT_SIZES: dict[str, tuple[int, int, int]] = {
 """Width, depth, heads of each ViT size; `tiny` is this project's own, for synthetic cohorts and tests."""
 
 
-class EncoderSettings(Section):
+class PooledSettings(Section):
+    """How an encoder's tokens become embeddings. The encoder's weights do not depend on it, embeddings do."""
+
+    without_effect = frozenset({"embed_batch_size", "pooling", "pooling_over_items"})
+
+    pooling: tuple[TokenStatistic, ...] = Field(
+        ("cls",), min_length=1, description="statistics of an item's tokens, side by side (appendix A.1: [cls] alone)"
+    )
+    pooling_over_items: tuple[ItemStatistic, ...] = Field(
+        ("mean",), min_length=1, description="statistics of those over a scan's slices or subvolumes (A.1: the mean)"
+    )
+
+    @field_validator("pooling", "pooling_over_items")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("a statistic is named twice: wanted each once")
+        return names
+
+
+class EncoderSettings(PooledSettings):
     """Recipe of a masked autoencoder (paper, appendix A.1; He et al. 2022)."""
 
-    without_effect = frozenset({"processes", "checkpoint_seconds", "embed_batch_size"})
+    without_effect = PooledSettings.without_effect | {"processes", "checkpoint_seconds"}
 
     size: Literal["tiny", "S", "B", "L"] = Field("B", description="ViT size (appendix A.1: B; Table 6)")
     decoder_width: int = Field(512, description="decoder embedding dimensions (He et al.)")
@@ -156,10 +178,8 @@ class VideoMaeSettings(EncoderSettings):
         return self
 
 
-class ImagenetSettings(Section):
+class ImagenetSettings(PooledSettings):
     """The baseline: a ViT-B trained on ImageNet's categories, the same weights for all organs (appendix A.1)."""
-
-    without_effect = frozenset({"embed_batch_size"})
 
     model: str = Field(
         "vit_base_patch16_224.augreg_in21k_ft_in1k", description="timm's name (supervised: Steiner et al. 2022)"

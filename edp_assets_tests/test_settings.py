@@ -2,7 +2,7 @@
 
 import pytest
 
-from edp_assets.settings import EncoderSettings, Settings, VideoMaeSettings
+from edp_assets.settings import EncoderSettings, ImagenetSettings, Settings, VideoMaeSettings
 
 
 def test_from_toml__encoder_sections_override_by_name():
@@ -22,10 +22,12 @@ def test_from_toml__wrong_encoders_are_named():
 
 
 def test_fingerprint__changes_with_the_result_alone():
-    """How many processes train, or how often they save, retrains no encoder."""
+    """How many processes train, how often they save, or how tokens are pooled, retrains no encoder."""
     recipe = EncoderSettings()
-    for name, value in {"processes": 4, "checkpoint_seconds": 5.0, "embed_batch_size": 8}.items():
+    same = {"processes": 4, "checkpoint_seconds": 5.0, "embed_batch_size": 8}
+    for name, value in {**same, "pooling": ("patch_max",), "pooling_over_items": ("max",)}.items():
         assert recipe.model_copy(update={name: value}).fingerprint() == recipe.fingerprint(), name
     for name, value in {"epochs": 2, "seed": 1, "mask_ratio": 0.5}.items():
         assert recipe.model_copy(update={name: value}).fingerprint() != recipe.fingerprint(), name
+    assert ImagenetSettings().fingerprint() == ImagenetSettings(pooling=("patch_mean",)).fingerprint()
     assert VideoMaeSettings().fingerprint() != VideoMaeSettings(tubelet=4).fingerprint()

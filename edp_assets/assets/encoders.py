@@ -118,9 +118,10 @@ def fitted(crops: pl.DataFrame, resolution: int, pixel_mm: float | None) -> Iter
 
 
 def embeddings(run: StageRun, encoder: Path, masked_crops: Partition) -> Stored:
-    """One vector a scan: [cls] after the penultimate block, mean over slices or subvolumes; resumes after a kill."""
+    """One vector a scan: tokens after the penultimate block, pooled over slices or subvolumes; resumes after a kill."""
     from edp_assets.science.encoders.checkpoints import load_encoder, read_pixel_mm
     from edp_assets.science.encoders.embedding import embed_resumably
+    from edp_assets.science.encoders.pooling import Pooling
     from edp_assets.science.encoders.team import best_device
     from edp_assets.science.imaging.slices import cut
 
@@ -132,7 +133,8 @@ def embeddings(run: StageRun, encoder: Path, masked_crops: Partition) -> Stored:
     encoder_stage = run.spec.inputs["encoder"]
     made_by = run.workspace.provenance(encoder_stage, run.cell)
     version = f"{made_by.version if made_by else ''} {masked_crops.version}"
-    batch_size = getattr(run.workspace.settings, run.encoder).embed_batch_size
+    section = getattr(run.workspace.settings, run.encoder)
+    batch_size, pooling = section.embed_batch_size, Pooling.from_settings(section)
     stored = Stored((), metadata={"scans": len(names)})
 
     def scans_from(first: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -142,7 +144,8 @@ def embeddings(run: StageRun, encoder: Path, masked_crops: Partition) -> Stored:
     def frames() -> Iterator[pl.DataFrame]:
         yield empty("embeddings")
         rows: list[tuple[str, np.ndarray]] = []
-        for done, row in enumerate(embed_resumably(model, names, scans_from, batch_size, journal, version), 1):
+        embedded = embed_resumably(model, names, scans_from, batch_size, journal, version, pooling)
+        for done, row in enumerate(embedded, 1):
             rows.append(row)
             if len(rows) == EMBEDDINGS_A_FRAME or done == len(names):
                 yield vectors([eid for eid, _ in rows], np.stack([z for _, z in rows]), run.encoder, organ)
@@ -307,6 +310,7 @@ def encoder_stages(name: str) -> EncoderStages:
         table="embeddings",
         inputs={"encoder": encoder, "masked_crops": imaging.masked_crops},
         streamed=("masked_crops",),
+        settings=(f"{name}.pooling", f"{name}.pooling_over_items"),
         code_version="2",
         kinds={"torch", "parquet"},
     )(embeddings)

@@ -150,6 +150,7 @@ class _Sample:
         """Read scans at random, a row group at a time, and make the controls of the encoders that were trained."""
         from edp_assets.science.encoders.checkpoints import read_encoder_config, read_pixel_mm, untrained
         from edp_assets.science.encoders.embedding import embed_scans
+        from edp_assets.science.encoders.pooling import Pooling
         from edp_assets.science.encoders.quality import PIXEL_SLICES, central_slices, pixel_pca
         from edp_assets.science.encoders.team import best_device
         from edp_assets.science.imaging.slices import axial_slices, cut
@@ -177,7 +178,8 @@ class _Sample:
             model = untrained(config, settings.seed).to(best_device())
             shape = config.item_shape
             scans = ((eid, cut(crop, shape)) for eid, crop in zip(eids, voxels(shape[-1], pixel), strict=True))
-            batch_size = getattr(workspace.settings, name).embed_batch_size
-            sample.untrained[name] = np.stack([z for _, z in embed_scans(model, scans, batch_size)])
+            section = getattr(workspace.settings, name)
+            embedded = embed_scans(model, scans, section.embed_batch_size, Pooling.from_settings(section))
+            sample.untrained[name] = np.stack([z for _, z in embedded])
             log.info("%s: %d scans embedded by an untrained %s encoder", organ, len(eids), name)
         return sample

@@ -122,7 +122,7 @@ SCHEMAS: dict[str, Schema] = {
         "encoder": _ENCODER,
         "organ": _ORGAN,
         "eid": _EID,
-        "z": Column(Vector, "embedding: [cls] after the penultimate block, mean over the scan's slices"),
+        "z": Column(Vector, "embedding: tokens after the penultimate block, pooled over the scan's items"),
     },
     "encoder_quality": {
         "encoder": Column(pl.String, "encoder; null for what needs none", nullable=True),

@@ -32,7 +32,8 @@ class StageSpec:
     Attributes:
         inputs: argument -> upstream asset.
         rows: argument -> column: of that input a cell uses the rows that hold its own key, so that others may change.
-        settings: what of the settings is used: a section of `Settings`, or `organ.<field>`.
+        settings: what of the settings is used: a section of `Settings`, or one field: `<section>.<field>`, where the
+            section `organ` is that of the cell's organ.
         files: what is read of the cohort folder (see `Workspace.files`).
     """
 
@@ -155,10 +156,9 @@ class Fingerprints:
         keys, settings = dict(cell), self.workspace.settings
         used = {}
         for name in self.spec.settings:
-            if name.startswith("organ."):
-                used[name] = json.dumps(getattr(settings.organs[keys["organ"]], name.removeprefix("organ.")))
-            else:
-                used[name] = getattr(settings, name).fingerprint()
+            section, _, field = name.partition(".")
+            values = settings.organs[keys["organ"]] if section == "organ" else getattr(settings, section)
+            used[name] = json.dumps(getattr(values, field)) if field else values.fingerprint()
         inputs = {
             name: sorted((c, v) for c, v in versions.items() if all(keys.get(d, k) == k for d, k in c))
             for name, versions in self._versions.items()

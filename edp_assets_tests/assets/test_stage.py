@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import dagster as dg
 import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
@@ -11,6 +14,7 @@ from edp_assets.definitions import defs
 from edp_assets.partitions import mapping_between, partitions_for
 from edp_assets.settings import ORGANS, Settings
 from edp_assets.storage.schemas import SCHEMAS
+from edp_assets.storage.workspace import Fingerprints
 
 ORGAN, CODE = ["heart", "liver"], ["E11", "K76"]
 
@@ -96,3 +100,18 @@ def test_settings__fingerprint_changes_with_a_value() -> None:
 def test_settings__wrong_keys_are_named_together() -> None:
     with pytest.raises(ValueError, match=r"classifier.fold.*clustering.n_neighbors"):
         Settings.from_toml({"classifier": {"fold": 3}, "clustering": {"n_neighbors": 0}})
+
+
+@pytest.mark.parametrize("encoder", ["mae", "video_mae", "imagenet"])
+@pytest.mark.parametrize("change", [{"pooling": ["cls", "patch_spread"]}, {"pooling_over_items": ["max"]}])
+def test_fingerprints__another_pooling_makes_embeddings_out_of_date_and_no_encoder(
+    encoder: str, change: dict[str, list[str]]
+) -> None:
+    def fingerprint(table: str, section: dict[str, list[str]]) -> str:
+        settings = Settings.from_toml({"organs": {"liver": {}}, "encoders": {encoder: section}})
+        workspace: Any = SimpleNamespace(settings=settings, stored_cells=lambda asset: [], files=lambda name, cell: "")
+        return Fingerprints(workspace, REGISTRY[encoder, table].spec).of((("organ", "liver"),))
+
+    assert fingerprint("encoder", change) == fingerprint("encoder", {})
+    assert fingerprint("embeddings", change) != fingerprint("embeddings", {})
+    assert fingerprint("adjusted_embeddings", change) == fingerprint("adjusted_embeddings", {})  # by content alone

@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -21,16 +22,21 @@ from torch import nn
 
 from edp_assets.science.encoders.interface import Encoder
 from edp_assets.science.encoders.packs import ahead
+from edp_assets.science.encoders.pooling import ItemStatistics, Pooling
 
 SCANS_A_PART = 64
 CPU_FORWARD_BYTES = 1 << 18
 """Input of one forward pass on a CPU: 6 slices of 2 x 144 x 144. Larger ones fall out of the caches: half as fast."""
 Scan = tuple[str, NDArray[np.uint8]]
 Embedding = tuple[str, NDArray[np.float32]]
+PAPER = Pooling()
+"""[cls], the mean over items (appendix A.1)."""
 
 
-def embed_scans(encoder: Encoder, scans: Iterable[Scan], batch_size: int) -> Iterator[Embedding]:
-    """Yield each scan's embedding, the mean over its items (appendix A.1), in the order the scans come.
+def embed_scans(
+    encoder: Encoder, scans: Iterable[Scan], batch_size: int, pooling: Pooling = PAPER
+) -> Iterator[Embedding]:
+    """Yield each scan's embedding, pooled over its items, in the order the scans come.
 
     Batches are filled across scans, so that scans of few slices do not leave the device idle; the result does not
     depend on them. The next scans are drawn in the background; a batch and a few scans are held at a time.
@@ -39,9 +45,10 @@ def embed_scans(encoder: Encoder, scans: Iterable[Scan], batch_size: int) -> Ite
         encoder: on any device; its mode is set to evaluation.
         scans: name and uint8 items (n_items, *item_shape), any number of items each.
         batch_size: items a forward pass, at most; on a CPU fewer where that is faster.
+        pooling: which statistics of tokens and items.
 
     Yields:
-        The scan's name and its embedding (width,).
+        The scan's name and its embedding (pooling.dimensions(width),).
 
     Raises:
         ValueError: a scan without items, or items of another shape than the encoder's.
@@ -58,7 +65,7 @@ def embed_scans(encoder: Encoder, scans: Iterable[Scan], batch_size: int) -> Ite
     for name, items in ahead(scans):
         if not len(items):
             raise ValueError(f"wanted at least one item a scan, found scan {name} with none; exclude it first")
-        scan = _Scan(name, len(items), np.zeros(encoder.config.width))
+        scan = _Scan(name, len(items), ItemStatistics(pooling.items, len(pooling.tokens) * encoder.config.width))
         waiting.append(scan)
         first = 0
         while first < len(items):
@@ -66,14 +73,14 @@ def embed_scans(encoder: Encoder, scans: Iterable[Scan], batch_size: int) -> Ite
             batch.append((scan, piece))
             first, held = first + len(piece), held + len(piece)
             if held == batch_size:
-                _embed_batch(encoder, batch, device)
+                _embed_batch(encoder, batch, device, pooling)
                 batch, held = [], 0
-        while waiting and waiting[0].seen == waiting[0].n_items:
-            yield waiting.pop(0).mean()
+        while waiting and waiting[0].statistics.seen == waiting[0].n_items:
+            yield waiting.pop(0).embedding()
     if batch:
-        _embed_batch(encoder, batch, device)
+        _embed_batch(encoder, batch, device, pooling)
     for scan in waiting:
-        yield scan.mean()
+        yield scan.embedding()
 
 
 def embed_resumably(
@@ -83,6 +90,7 @@ def embed_resumably(
     batch_size: int,
     journal: Path,
     version: str,
+    pooling: Pooling = PAPER,
 ) -> Iterator[Embedding]:
     """Embed scans as `embed_scans` does, and let a killed run go on where it stopped, to the same bits.
 
@@ -95,14 +103,17 @@ def embed_resumably(
         scans_from: gives the scans from a number on, so that a resumed run need not read those before.
         batch_size: as for `embed_scans`.
         journal: the file of finished parts.
-        version: names encoder and scans, such as their content hashes; a journal of another version is begun afresh.
+        version: names encoder and scans, such as their content hashes; a journal of another version or pooling is begun
+            afresh.
+        pooling: as for `embed_scans`.
 
     Raises:
         ValueError: also where scans come in another order than `names` says.
     """
-    width = encoder.config.width
-    header = json.dumps({"version": version, "scans": len(names), "width": width}).encode() + b"\n"
-    done = _finished_rows(journal, header, width)
+    dimensions = pooling.dimensions(encoder.config.width)
+    start = {"version": version, "scans": len(names), "pooling": str(pooling), "dimensions": dimensions}
+    header = json.dumps(start).encode() + b"\n"
+    done = _finished_rows(journal, header, dimensions)
     yield from zip(names, done, strict=False)
     scans, first = iter(scans_from(len(done))), len(done)
     with journal.open("r+b") as file:
@@ -110,7 +121,7 @@ def embed_resumably(
         file.truncate()
         while first < len(names):
             wanted = list(names[first : first + SCANS_A_PART])
-            part = list(embed_scans(encoder, islice(scans, len(wanted)), batch_size))
+            part = list(embed_scans(encoder, islice(scans, len(wanted)), batch_size, pooling))
             if [name for name, _ in part] != wanted:
                 raise ValueError(f"wanted scans {wanted[0]} to {wanted[-1]} in the order of names, found others")
             file.write(np.stack([z for _, z in part]).tobytes())
@@ -126,37 +137,40 @@ def _as_module(encoder: Encoder) -> nn.Module:
     return encoder
 
 
-def _finished_rows(journal: Path, header: bytes, width: int) -> NDArray[np.float32]:
+def _finished_rows(journal: Path, header: bytes, dimensions: int) -> NDArray[np.float32]:
     """Return the embeddings of whole parts that the journal holds; begin it where it is absent or of another run."""
     content = journal.read_bytes() if journal.exists() else b""
     if not content.startswith(header):
         journal.parent.mkdir(parents=True, exist_ok=True)
         journal.write_bytes(header)
-        return np.empty((0, width), np.float32)
+        return np.empty((0, dimensions), np.float32)
     rows = np.frombuffer(content, np.uint8, offset=len(header))
     total = json.loads(header)["scans"]
-    n = min(total, len(rows) // (4 * width))
+    n = min(total, len(rows) // (4 * dimensions))
     n = n if n == total else n - n % SCANS_A_PART
-    return rows[: n * 4 * width].view(np.float32).reshape(n, width)
+    return rows[: n * 4 * dimensions].view(np.float32).reshape(n, dimensions)
 
 
+@dataclass(frozen=True)
 class _Scan:
-    """A scan on its way: the sum of its items' embeddings so far, in float64."""
+    """A scan on its way, with the statistics of the items seen so far."""
 
-    def __init__(self, name: str, n_items: int, total: NDArray[np.float64]) -> None:
-        self.name, self.n_items, self.total, self.seen = name, n_items, total, 0
+    name: str
+    n_items: int
+    statistics: ItemStatistics
 
-    def mean(self) -> Embedding:
-        return self.name, (self.total / self.n_items).astype(np.float32)
+    def embedding(self) -> Embedding:
+        return self.name, self.statistics.pooled()
 
 
-def _embed_batch(encoder: Encoder, batch: list[tuple[_Scan, NDArray[np.uint8]]], device: torch.device) -> None:
+def _embed_batch(
+    encoder: Encoder, batch: list[tuple[_Scan, NDArray[np.uint8]]], device: torch.device, pooling: Pooling
+) -> None:
     """Embed the pieces of several scans in one forward pass and add them to their scans."""
     items = torch.from_numpy(np.concatenate([piece for _, piece in batch])).to(device)
     with torch.inference_mode():
-        z = encoder.embed(items).double().cpu().numpy()
+        z = encoder.embed(items, pooling.tokens).cpu().numpy()
     first = 0
     for scan, piece in batch:
-        scan.total += z[first : first + len(piece)].sum(axis=0)
-        scan.seen += len(piece)
+        scan.statistics.add(z[first : first + len(piece)])
         first += len(piece)

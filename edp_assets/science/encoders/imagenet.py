@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from edp_assets.science.encoders.last_block import cls_after
-from edp_assets.settings import ImagenetSettings, OrganSettings
+from edp_assets.science.encoders.last_block import pooled_after
+from edp_assets.settings import ImagenetSettings, OrganSettings, TokenStatistic
 
 FILE = "model.safetensors"
 
@@ -83,8 +83,8 @@ class ImagenetEncoder(nn.Module):
             self.register_buffer(name, torch.tensor(value), persistent=False)
 
     @torch.no_grad()
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the [cls] token after the penultimate block: (n_images, width)."""
+    def embed(self, images: Tensor, pooling: tuple[TokenStatistic, ...] = ("cls",)) -> Tensor:
+        """Return statistics of the tokens after the penultimate block: (n_images, n_statistics * width)."""
         if images.dtype != torch.uint8 or images.shape[1:] != self.config.item_shape:
             raise ValueError(
                 f"wanted uint8 slices (n, {', '.join(map(str, self.config.item_shape))}), found {images.dtype} "
@@ -96,7 +96,7 @@ class ImagenetEncoder(nn.Module):
         x = self.vit.norm_pre(self.vit._pos_embed(self.vit.patch_embed((x - self.mean) / self.std)))
         for block in self.vit.blocks[:-2]:
             x = block(x)
-        return cls_after(self.vit.blocks[-2], x).float()
+        return pooled_after(self.vit.blocks[-2], x, pooling)
 
 
 def load_imagenet(config: ImagenetConfig, weights: Path | None = None) -> ImagenetEncoder:

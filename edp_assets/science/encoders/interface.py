@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from edp_assets.settings import TokenStatistic
+
 
 class EncoderConfig(Protocol):
     """Shape of an encoder: a frozen dataclass, whose class has `from_dict`, the inverse of `to_dict`."""
@@ -20,7 +22,7 @@ class EncoderConfig(Protocol):
 
     @property
     def width(self) -> int:
-        """Dimensions of an embedding."""
+        """Dimensions of a token."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for JSON."""
@@ -33,5 +35,8 @@ class Encoder(Protocol):
     def config(self) -> Any:
         """Its `EncoderConfig`."""
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Turn uint8 items (n, *item_shape) into float32 (n, width): the [cls] token after the penultimate block."""
+    def embed(self, images: Tensor, pooling: tuple[TokenStatistic, ...] = ("cls",)) -> Tensor:
+        """Turn uint8 items (n, *item_shape) into float32 (n, n_statistics * width): tokens after the penultimate block.
+
+        The statistics of them stand side by side (`pooling.token_statistics`); by default the [cls] token alone.
+        """

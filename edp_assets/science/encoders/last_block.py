@@ -1,8 +1,16 @@
-"""The last block that an embedding needs, for its [cls] token alone; whole blocks are timm's."""
+"""The last block that an embedding needs, and for its [cls] token alone where no more is read; blocks are timm's."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
+
+from edp_assets.science.encoders.pooling import token_statistics
+from edp_assets.settings import TokenStatistic
+
+
+def pooled_after(block: nn.Module, x: Tensor, wanted: tuple[TokenStatistic, ...]) -> Tensor:
+    """Return statistics of the tokens after a timm `Block`: (n, tokens, width) to float32 (n, n_statistics * width)."""
+    return (cls_after(block, x) if wanted == ("cls",) else token_statistics(block(x), wanted)).float()
 
 
 def cls_after(block: nn.Module, x: Tensor) -> Tensor:

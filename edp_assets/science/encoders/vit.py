@@ -19,9 +19,9 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from edp_assets.science.encoders.attention import Attention
-from edp_assets.science.encoders.last_block import cls_after
+from edp_assets.science.encoders.last_block import pooled_after
 from edp_assets.science.imaging.slices import padded_resolution
-from edp_assets.settings import VIT_SIZES, EncoderSettings
+from edp_assets.settings import VIT_SIZES, EncoderSettings, TokenStatistic
 
 PIXEL_MEAN, PIXEL_STD = 0.25, 0.25
 """Constants of the input normalisation, of pixels scaled to 0..1: about what a masked organ in its square has."""
@@ -317,14 +317,14 @@ class MaskedViT(nn.Module):
         return self.unpatchify(filled).clamp(0, 1), self.unpatchify(mask)
 
     @torch.no_grad()
-    def embed(self, items: Tensor) -> Tensor:
-        """Return the [cls] token after the penultimate block, nothing hidden: (n_items, width) (appendix A.1).
+    def embed(self, items: Tensor, pooling: tuple[TokenStatistic, ...] = ("cls",)) -> Tensor:
+        """Return statistics of the tokens after the penultimate block, nothing hidden: (n_items, n_statistics * width).
 
-        The last block and the final norm are not applied: `hidden_states[-2]` in Hugging Face's terms, timm's
-        `get_intermediate_layers(n=[depth - 2])`.
+        By default the [cls] token (appendix A.1). The last block and the final norm are not applied:
+        `hidden_states[-2]` in Hugging Face's terms, timm's `get_intermediate_layers(n=[depth - 2])`.
         """
         tokens = self._encode(self.patchify(items), self.encoder_positions[:, 1:], self.blocks[:-2])
-        return cls_after(self.blocks[-2], tokens).float()
+        return pooled_after(self.blocks[-2], tokens, pooling)
 
 
 class _Loss(nn.Module):

@@ -40,7 +40,7 @@ def test_embed_scans__fills_batches_across_scans(config, monkeypatch):
     encoder = untrained(config)
     sizes = []
     embed = encoder.embed
-    monkeypatch.setattr(encoder, "embed", lambda images: (sizes.append(len(images)), embed(images))[1])
+    monkeypatch.setattr(encoder, "embed", lambda x, pooling: (sizes.append(len(x)), embed(x, pooling))[1])
     assert len(list(embed_scans(encoder, scans([3, 3, 3, 3]), 5))) == 4
     assert sizes == [5, 5, 2]
 
@@ -64,7 +64,7 @@ def test_embed_scans__small_forward_passes_on_a_cpu(config, monkeypatch):
     encoder = untrained(config)
     sizes = []
     embed = encoder.embed
-    monkeypatch.setattr(encoder, "embed", lambda images: (sizes.append(len(images)), embed(images))[1])
+    monkeypatch.setattr(encoder, "embed", lambda x, pooling: (sizes.append(len(x)), embed(x, pooling))[1])
     monkeypatch.setattr(embedding, "CPU_FORWARD_BYTES", 3 * 2 * 16 * 16)
     list(embed_scans(encoder, scans([4, 4]), 100))
     assert sizes == [3, 3, 2]

@@ -40,6 +40,8 @@ def test_load_imagenet__embeds_as_timm_does(published):
         found = model.get_intermediate_layers((batch / 255 - 0.5) / 0.5, n=[10], return_prefix_tokens=True)
         wanted = found[0][1][:, 0]
         torch.testing.assert_close(encoder.embed(batch), wanted, rtol=1e-4, atol=1e-4)
+        patches = encoder.embed(batch, ("patch_mean", "cls"))
+        torch.testing.assert_close(patches, torch.cat([found[0][0].mean(1), wanted], 1), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("channels", "resolution"), [(1, 36), (2, 48), (2, 300)])

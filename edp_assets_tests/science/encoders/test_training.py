@@ -216,6 +216,7 @@ def test_steps_per_epoch__every_slice_once(recipe):
 def test_run_fingerprint__changes_with_what_decides_the_weights_only(config, recipe, items):
     first = run_fingerprint(config, recipe, items)
     assert run_fingerprint(config, recipe.model_copy(update={"checkpoint_seconds": 1.0}), items) == first
+    assert run_fingerprint(config, recipe.model_copy(update={"pooling": ("patch_max",)}), items) == first
     assert run_fingerprint(config, recipe, ArrayItems(items.array, "others")) != first
     assert run_fingerprint(config, recipe, ArrayItems(items.array[1:], items.version)) != first
     assert run_fingerprint(config, recipe.model_copy(update={"learning_rate": 0.1}), items) != first
