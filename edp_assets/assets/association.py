@@ -100,7 +100,9 @@ def gwas_summary_stats(
                     yield summary_statistics(products, found, len(basis), label)
 
     stored.frames = frames()
-    stored.metadata.update(phenotypes=len(selected))
+    stored.metadata["phenotypes"] = len(selected)
+    if not selected:
+        stored.metadata["skipped"] = "no phenotype of the cell is selected: phenotype_selection says why"
     return stored
 
 

@@ -34,7 +34,7 @@ class EncoderStages:
     embeddings: Stage
     adjusted_embeddings: Stage
     clusters: Stage
-    partitions: Stage
+    cluster_alternatives: Stage
 
 
 def trained_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
@@ -250,7 +250,7 @@ def clusters(run: StageRun, adjusted_embeddings: pl.DataFrame) -> Stored:
     return Stored(frame, metadata=counts)
 
 
-def partitions(run: StageRun, adjusted_embeddings: pl.DataFrame) -> Stored:
+def cluster_alternatives(run: StageRun, adjusted_embeddings: pl.DataFrame) -> Stored:
     """The same people by Leiden, k-means and agglomerative, into as many clusters (the paper's comparison)."""
     from edp_assets.science.phenotypes.clusters import all_partitions
 
@@ -339,13 +339,13 @@ def encoder_stages(name: str) -> EncoderStages:
         kinds={"scanpy", "parquet"},
     )(clusters)
     compared = stage(
-        f"{name}/partitions",
+        f"{name}/cluster_alternatives",
         **options,
-        table="partitions",
+        table="cluster_alternatives",
         inputs={"adjusted_embeddings": adjusted},
         settings=("clustering",),
         kinds={"scanpy", "scikitlearn"},
-    )(partitions)
+    )(cluster_alternatives)
     return EncoderStages(encoder, embedded, adjusted, clustered, compared)
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 QUERIES, NEIGHBOURS = 4, 5
 EMBEDDINGS = {f"{name}_embeddings": stages.embeddings for name, stages in ENCODERS.items()}
-PARTITIONS = {f"{name}_partitions": stages.partitions for name, stages in ENCODERS.items()}
+ALTERNATIVES = {f"{name}_alternatives": stages.cluster_alternatives for name, stages in ENCODERS.items()}
 
 
 @stage(
@@ -74,19 +74,19 @@ def encoder_quality(
     group="evidence",
     dimensions=("organ",),
     table="clusterings",
-    inputs={"icd10_cases": cohort.icd10_cases, **PARTITIONS},
-    streamed=tuple(PARTITIONS),
+    inputs={"icd10_cases": cohort.icd10_cases, **ALTERNATIVES},
+    streamed=tuple(ALTERNATIVES),
     settings=("clustering",),
     kinds={"scikitlearn"},
 )
-def clusterings(run: StageRun, icd10_cases: Partitions, **partitions: Partition) -> Stored:
+def clusterings(run: StageRun, icd10_cases: Partitions, **alternatives: Partition) -> Stored:
     """How homogeneous in the studied codes the clusters of Leiden, k-means and agglomerative are (section 4)."""
     from edp_assets.science.phenotypes.clusters import homogeneity
 
     rows = []
     eids = [icd10_cases[cell]["eid"].implode() for cell in icd10_cases.stored()]
     rng = np.random.default_rng(run.workspace.settings.clustering.seed)
-    for partition in (p for p in partitions.values() if p.version is not None):
+    for partition in (p for p in alternatives.values() if p.version is not None):
         table = partition.columns("encoder", "organ", "eid", "algorithm", "cluster", "mean_rand_index")
         for (algorithm,), people in table.group_by("algorithm", maintain_order=True):
             codes = [people["eid"].is_in(ill).to_numpy() for ill in eids]

@@ -77,7 +77,10 @@ def edp_scores(
     """Each selected phenotype of everyone: w'z (classifier), 1 - cosine similarity to the mean case (others)."""
     selected = phenotype_selection.filter("selected").select("method", "cluster")
     models = phenotype_models.join(selected, on=["method", "cluster"], how="semi", nulls_equal=True)
-    return Stored(score_frame(models, adjusted_embeddings, "edp_scores"), metadata={"phenotypes": models.height})
+    metadata: dict[str, Any] = {"phenotypes": models.height}
+    if not models.height:
+        metadata["not_selected"] = "; ".join(phenotype_selection["reason"].unique(maintain_order=True))
+    return Stored(score_frame(models, adjusted_embeddings, "edp_scores"), metadata=metadata)
 
 
 def score_frame(models: pl.DataFrame, adjusted_embeddings: pl.DataFrame, table: str) -> pl.DataFrame:

@@ -172,7 +172,7 @@ SCHEMAS: dict[str, Schema] = {
         "umap_1": Column(pl.Float64, "UMAP, first coordinate"),
         "umap_2": Column(pl.Float64, "UMAP, second coordinate"),
     },
-    "partitions": {
+    "cluster_alternatives": {
         "encoder": _ENCODER,
         "organ": _ORGAN,
         "eid": _EID,
