@@ -54,6 +54,7 @@ class Organ:
             )
             self.write(SELECTION, "phenotype_selection", frame, organ="liver", icd10=code)
             scores = pl.DataFrame({**label, "method": "classifier", "eid": eids, "score": rng.normal(size=N)})
+            scores = scores.with_columns(label_used=pl.lit(True))
             frame = pl.concat([empty("edp_scores"), scores.head(N if chosen else 0)], how="diagonal_relaxed")
             self.write(SCORES, "edp_scores", frame, organ="liver", icd10=code)
             self.write(CASES, "icd10_cases", pl.DataFrame({"icd10": code, "eid": eids[:20]}), icd10=code)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from edp_assets.assets import phenotypes
+from edp_assets.assets import candidates, phenotypes
 from edp_assets.settings import Settings
 
 
@@ -43,14 +43,14 @@ def test_phenotype_models__of_a_code_do_not_depend_on_codes_or_organs_before(org
 
 def test_phenotype_models__prepare_an_organ_once_and_hold_one(organ, monkeypatch):
     made = []
-    original = phenotypes.matrix
-    monkeypatch.setattr(phenotypes, "matrix", lambda frame: made.append(1) or original(frame))
+    original = candidates.matrix
+    monkeypatch.setattr(candidates, "matrix", lambda frame: made.append(1) or original(frame))
     for n_cases in (20, 30, 40):
         classifier_row(organ, n_cases)
     assert len(made) == 1
     classifier_row((organ[0].clone(), organ[1]), 40)
     assert len(made) == 2
-    assert len(phenotypes._last_organ) == 1
+    assert len(candidates._last_organ) == 1
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_phenotype_models__what_cannot_be_made_is_a_row_with_its_reason(organ, n
 )
 def test_classifier_row__constant_and_missing_embeddings_are_a_row_with_its_reason(organ, value, people, reason):
     changed = pl.when(pl.int_range(pl.len()) < people).then(pl.lit([value] * 6)).otherwise("z")
-    prepared = phenotypes._organ(organ[0].with_columns(z=changed), Settings().classifier)
-    row = phenotypes._classifier_row(prepared, np.arange(200) < 40)
+    prepared = candidates.prepared_organ(organ[0].with_columns(z=changed), Settings())
+    row = candidates.classifier_row(prepared, np.arange(200) < 40)
     assert reason in row["failure"]
     assert (row["cases"], row["controls"]) == (40, 160)
