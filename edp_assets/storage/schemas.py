@@ -5,58 +5,14 @@ The tables of the design's part 4 are contracts: columns may be added, never tak
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 
-Vector = pl.List(pl.Float32)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a stored table: its type, its meaning (with unit), and whether null is a value."""
-
-    dtype: pl.DataType | type[pl.DataType]
-    meaning: str
-    nullable: bool = False
-
-
-Schema = dict[str, Column]
-
-_EID = Column(pl.String, "participant")
-_ORGAN = Column(pl.String, "organ")
-_ENCODER = Column(pl.String, "encoder: mae, video_mae, imagenet")
-
-PHENOTYPE: Schema = {
-    "encoder": Column(pl.String, "encoder; null for the baselines", nullable=True),
-    "organ": Column(pl.String, "organ; null for the icd10 methods", nullable=True),
-    "icd10": Column(pl.String, "ICD-10 code; null for organ_volume", nullable=True),
-    "method": Column(
-        pl.String, "classifier, clustering, island, icd10_imaging_cohort, icd10_whole_cohort, organ_volume"
-    ),
-    "cluster": Column(
-        pl.Int32, "cluster (0 the largest) or island (0 the best); null for other methods", nullable=True
-    ),
-}
-"""What names one phenotype, in every table that has phenotypes."""
-
-VARIANT_STATISTICS: Schema = {
-    "chromosome": Column(pl.String, "chromosome, 1 to 22, X, Y, MT"),
-    "base_pair_location": Column(pl.Int64, "position, base pairs, in the cohort's genome build"),
-    "effect_allele": Column(pl.String, "allele that beta counts"),
-    "other_allele": Column(pl.String, "the other allele"),
-    "effect_allele_frequency": Column(pl.Float64, "frequency of the effect allele among the people analysed"),
-    "beta": Column(pl.Float64, "effect of one effect allele: phenotype units; log odds for a binary trait"),
-    "standard_error": Column(pl.Float64, "standard error of beta"),
-    "neg_log_10_p_value": Column(pl.Float64, "-log10 p, two-sided"),
-    "rsid": Column(pl.String, "variant identifier of the genotype file"),
-    "n": Column(pl.Int64, "people analysed"),
-}
-"""Summary statistics under GWAS-SSF's column names."""
+from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, VARIANT_STATISTICS, Column, Schema, Vector
+from edp_assets.storage.evidence_schemas import EVIDENCE
 
 SCHEMAS: dict[str, Schema] = {
     "participants": {
-        "eid": _EID,
+        "eid": EID,
         "age": Column(pl.Float64, "age at imaging, years", nullable=True),
         "sex": Column(pl.Float64, "0 female, 1 male", nullable=True),
         "bmi": Column(pl.Float64, "body mass index, kg/m2", nullable=True),
@@ -66,18 +22,18 @@ SCHEMAS: dict[str, Schema] = {
         **{f"pc{i}": Column(pl.Float64, f"genotype principal component {i}", nullable=True) for i in range(1, 11)},
     },
     "diagnoses": {
-        "eid": _EID,
+        "eid": EID,
         "icd10": Column(pl.String, "ICD-10 code, normalised, as precise as recorded"),
         "counts_for": Column(pl.String, "the code it is rolled up to; null: it stands nowhere there", nullable=True),
     },
     "binary_labels": {
         "icd10": Column(pl.String, "the label as a phenotype: set.label"),
-        "eid": _EID,
+        "eid": EID,
         "label_set": Column(pl.String, "the set's name"),
     },
     "scans": {
-        "organ": _ORGAN,
-        "eid": _EID,
+        "organ": ORGAN,
+        "eid": EID,
         "mask": Column(pl.String, "mask file"),
         "mask_label": Column(
             pl.String, "values of the mask's voxels or their names, joined by +; null: as the file says", nullable=True
@@ -103,8 +59,8 @@ SCHEMAS: dict[str, Schema] = {
         "score": Column(pl.Float64, "variant-to-gene score (Open Targets overall score)"),
     },
     "masked_crops": {
-        "organ": _ORGAN,
-        "eid": _EID,
+        "organ": ORGAN,
+        "eid": EID,
         "shape": Column(pl.List(pl.Int32), "channels, slices, rows, columns"),
         "voxels": Column(pl.Binary, "uint8 of that shape, C order; 0 outside the mask"),
         "spacing_mm": Column(pl.List(pl.Float64), "voxel size x, y, z, mm"),
@@ -113,40 +69,27 @@ SCHEMAS: dict[str, Schema] = {
         "mean_intensity": Column(pl.List(pl.Float64), "mean inside the mask a channel, before scaling"),
     },
     "organ_volumes": {
-        "eid": _EID,
-        "organ": _ORGAN,
+        "eid": EID,
+        "organ": ORGAN,
         "voxels": Column(pl.Int64, "voxels of the mask"),
         "volume_ml": Column(pl.Float64, "organ volume, ml"),
     },
     "embeddings": {
-        "encoder": _ENCODER,
-        "organ": _ORGAN,
-        "eid": _EID,
+        "encoder": ENCODER,
+        "organ": ORGAN,
+        "eid": EID,
         "z": Column(Vector, "embedding: tokens after the penultimate block, pooled over the scan's items"),
     },
-    "encoder_quality": {
-        "encoder": Column(pl.String, "encoder; null for what needs none", nullable=True),
-        "organ": _ORGAN,
-        "features": Column(pl.String, "embedding, untrained encoder, pixel components, organ volume"),
-        "target": Column(pl.String, "volume_ml, age (years)"),
-        "participants": Column(pl.Int64, "scans that it was tried on"),
-        "dimensions": Column(pl.Int64, "number of features"),
-        "effective_rank": Column(pl.Float64, "dimensions in use: exp of the entropy of the singular values"),
-        "collapsed": Column(pl.Boolean, "whether the embeddings hardly tell scans apart"),
-        "pearson_r": Column(pl.Float64, "predicted against true, out of sample (ridge); null: too few", nullable=True),
-        "mean_absolute_error": Column(pl.Float64, "in the target's unit", nullable=True),
-        "mean_absolute_error_percent": Column(pl.Float64, "per cent of the mean target", nullable=True),
-    },
     "factor_values": {
-        "organ": _ORGAN,
-        "eid": _EID,
+        "organ": ORGAN,
+        "eid": EID,
         "factor": Column(pl.String, "factor of the organ's adjust_for: a column of participants, or a trait"),
         "value": Column(pl.Float64, "its value, in its own unit; null where it is categorical", nullable=True),
         "level": Column(pl.String, "its category; null where it is continuous", nullable=True),
     },
     "adjustment_factors": {
-        "encoder": _ENCODER,
-        "organ": _ORGAN,
+        "encoder": ENCODER,
+        "organ": ORGAN,
         "factor": Column(pl.String, "factor regressed out of the embeddings"),
         "level": Column(pl.String, "category of the factor; null where it is continuous", nullable=True),
         "mean": Column(pl.Float64, "mean of the factor; of a level, the share of people who have it"),
@@ -158,41 +101,29 @@ SCHEMAS: dict[str, Schema] = {
         "n": Column(pl.Int64, "people it was estimated on"),
     },
     "adjusted_embeddings": {
-        "encoder": _ENCODER,
-        "organ": _ORGAN,
-        "eid": _EID,
+        "encoder": ENCODER,
+        "organ": ORGAN,
+        "eid": EID,
         "z": Column(Vector, "embedding less what the factors explain"),
         "adjustment": Column(pl.String, "factors regressed out, comma separated; none"),
     },
     "clusters": {
-        "encoder": _ENCODER,
-        "organ": _ORGAN,
-        "eid": _EID,
+        "encoder": ENCODER,
+        "organ": ORGAN,
+        "eid": EID,
         "cluster": Column(pl.Int32, "cluster, 0 the largest"),
         "umap_1": Column(pl.Float64, "UMAP, first coordinate"),
         "umap_2": Column(pl.Float64, "UMAP, second coordinate"),
     },
     "cluster_alternatives": {
-        "encoder": _ENCODER,
-        "organ": _ORGAN,
-        "eid": _EID,
+        "encoder": ENCODER,
+        "organ": ORGAN,
+        "eid": EID,
         "algorithm": Column(pl.String, "leiden, kmeans, agglomerative; into as many clusters each"),
         "cluster": Column(pl.Int32, "cluster, 0 the largest"),
         "mean_rand_index": Column(
             pl.Float64, "adjusted Rand index between the algorithm's partitions by several seeds, mean", nullable=True
         ),
-    },
-    "clusterings": {
-        "encoder": _ENCODER,
-        "organ": _ORGAN,
-        "algorithm": Column(pl.String, "leiden, kmeans, agglomerative"),
-        "clusters": Column(pl.Int64, "number of clusters"),
-        "mean_rand_index": Column(pl.Float64, "stability over seeds: adjusted Rand index, mean", nullable=True),
-        "codes": Column(pl.Int64, "codes that homogeneity is the mean over"),
-        "homogeneity": Column(
-            pl.Float64, "share of a code's entropy that clusters explain, mean over codes; null: no code", nullable=True
-        ),
-        "homogeneity_by_chance": Column(pl.Float64, "the same with people shuffled", nullable=True),
     },
     "phenotype_models": {
         **PHENOTYPE,
@@ -237,7 +168,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "edp_scores": {
         **PHENOTYPE,
-        "eid": _EID,
+        "eid": EID,
         "score": Column(pl.Float64, "embedding-derived phenotype"),
         "label_used": Column(pl.Boolean, "whether the person's own label went into their score"),
     },
@@ -249,16 +180,16 @@ SCHEMAS: dict[str, Schema] = {
         "cases_label_used": Column(pl.Int64, "of the cases, likewise"),
     },
     "phenotype_figures": {
-        "encoder": _ENCODER,
-        "organ": _ORGAN,
+        "encoder": ENCODER,
+        "organ": ORGAN,
         "figure": Column(pl.String, "auc_pval, percentage_pval, cluster_enrichment, score_histogram"),
         "icd10": Column(pl.String, "the code shown; null where all are", nullable=True),
         "cluster": Column(pl.Int32, "the cluster shown; null where all or none are", nullable=True),
         "path": Column(pl.String, "PNG file, relative to EDP_HOME"),
     },
     "association_basis": {
-        "organ": _ORGAN,
-        "eid": _EID,
+        "organ": ORGAN,
+        "eid": EID,
         "basis": Column(pl.List(pl.Float64), "whitened [z, z/|z|, volume], covariates projected out"),
         "covariates": Column(pl.List(pl.Float64), "orthonormal covariates with the intercept"),
     },
@@ -300,31 +231,7 @@ SCHEMAS: dict[str, Schema] = {
 
 FEW_SHOT = ("phenotype_models", "edp_scores", "gwas_summary_stats", "lead_variants", "gene_hits")
 SCHEMAS |= {f"few_shot_{name}": SCHEMAS[name] for name in FEW_SHOT}
-SCHEMAS["permuted_labels"] = {
-    "encoder": _ENCODER,
-    "organ": _ORGAN,
-    "draw": Column(pl.Int64, "number of the permutation"),
-    "cases": Column(pl.Int64, "people called cases, at random"),
-    "roc_auc_out_of_fold": Column(pl.Float64, "ROC-AUC of the pooled out-of-fold scores: 0.5 but for chance"),
-    "roc_auc_in_sample": Column(pl.Float64, "ROC-AUC of the final score: above 0.5 by what labels leak into it"),
-    "neg_log_10_p_rank_sum": Column(pl.Float64, "-log10 p, Wilcoxon rank-sum"),
-    "selected": Column(pl.Boolean, "whether it would go on to a GWAS"),
-    "lambda_gc": Column(pl.Float64, "genomic inflation of the score's GWAS"),
-    "variants_associated": Column(pl.Int64, "variants at genome-wide significance"),
-}
-SCHEMAS["few_shot_comparison"] = {
-    **PHENOTYPE,
-    "fraction": Column(pl.Float64, "share of the positive labels that was to be kept"),
-    "seed": Column(pl.Int64, "which were kept"),
-    "cases": Column(pl.Int64, "positives that made the phenotype: all (classifier), those in the cluster"),
-    "cases_kept": Column(pl.Int64, "of them, those whose label was kept"),
-    "pearson_r_score": Column(pl.Float64, "few-shot score against the full one; null: none", nullable=True),
-    "pearson_r_neg_log_10_p": Column(pl.Float64, "-log10 p over variants, likewise", nullable=True),
-    "genes": Column(pl.Int64, "genes hit with all labels"),
-    "genes_few_shot": Column(pl.Int64, "genes hit with few labels"),
-    "genes_both": Column(pl.Int64, "genes hit with both"),
-    "reason": Column(pl.String, "why there is no few-shot phenotype", nullable=True),
-}
+SCHEMAS |= EVIDENCE
 
 WAREHOUSE_TABLES = (
     "icd10_codes",
@@ -337,6 +244,7 @@ WAREHOUSE_TABLES = (
     "label_overlap",
     "permuted_labels",
     "phenotype_figures",
+    "cluster_enrichment",
     "lead_variants",
     "gene_hits",
     "few_shot_lead_variants",

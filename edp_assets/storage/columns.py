@@ -1,0 +1,52 @@
+"""What columns of stored tables are made of, and those that many tables share; the tables are in `schemas`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+Vector = pl.List(pl.Float32)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a stored table: its type, its meaning (with unit), and whether null is a value."""
+
+    dtype: pl.DataType | type[pl.DataType]
+    meaning: str
+    nullable: bool = False
+
+
+Schema = dict[str, Column]
+
+EID = Column(pl.String, "participant")
+ORGAN = Column(pl.String, "organ")
+ENCODER = Column(pl.String, "encoder: mae, video_mae, imagenet")
+
+PHENOTYPE: Schema = {
+    "encoder": Column(pl.String, "encoder; null for the baselines", nullable=True),
+    "organ": Column(pl.String, "organ; null for the icd10 methods", nullable=True),
+    "icd10": Column(pl.String, "ICD-10 code; null for organ_volume", nullable=True),
+    "method": Column(
+        pl.String, "classifier, clustering, island, icd10_imaging_cohort, icd10_whole_cohort, organ_volume"
+    ),
+    "cluster": Column(
+        pl.Int32, "cluster (0 the largest) or island (0 the best); null for other methods", nullable=True
+    ),
+}
+"""What names one phenotype, in every table that has phenotypes."""
+
+VARIANT_STATISTICS: Schema = {
+    "chromosome": Column(pl.String, "chromosome, 1 to 22, X, Y, MT"),
+    "base_pair_location": Column(pl.Int64, "position, base pairs, in the cohort's genome build"),
+    "effect_allele": Column(pl.String, "allele that beta counts"),
+    "other_allele": Column(pl.String, "the other allele"),
+    "effect_allele_frequency": Column(pl.Float64, "frequency of the effect allele among the people analysed"),
+    "beta": Column(pl.Float64, "effect of one effect allele: phenotype units; log odds for a binary trait"),
+    "standard_error": Column(pl.Float64, "standard error of beta"),
+    "neg_log_10_p_value": Column(pl.Float64, "-log10 p, two-sided"),
+    "rsid": Column(pl.String, "variant identifier of the genotype file"),
+    "n": Column(pl.Int64, "people analysed"),
+}
+"""Summary statistics under GWAS-SSF's column names."""
