@@ -36,7 +36,10 @@ patch = 4
 resolution = 48
 patch_video = 4
 resolution_video = 48
+# Where and how widely tokens lie, and how both vary along the organ: a mean over slices forgets how many there are.
 [encoders.mae]
+pooling = ["cls", "patch_spread"]
+pooling_over_items = ["mean", "spread"]
 size = "tiny"
 decoder_width = 64
 decoder_depth = 1
@@ -46,6 +49,8 @@ warmup_epochs = 2
 batch_size = 128
 learning_rate = 2e-3
 [encoders.video_mae]
+pooling = ["cls", "patch_spread"]
+pooling_over_items = ["mean", "spread"]
 size = "tiny"
 decoder_width = 64
 decoder_depth = 1
