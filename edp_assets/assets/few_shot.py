@@ -119,8 +119,8 @@ def few_shot_comparison(
             metadata[name] = _figure(
                 run,
                 name,
-                (f"{model['cases']} labels kept ({100 * settings.fraction:g}%)", few_p, few_genes),
-                (f"all {row['cases']} labels", full_p, full_genes),
+                (f"labels kept: {model['cases']} ({100 * settings.fraction:g}% of the code's)", few_p, few_genes),
+                (f"all labels: {row['cases']}", full_p, full_genes),
             )
         rows.append(row)
     frame = pl.DataFrame(rows, schema=empty("few_shot_comparison").schema)
