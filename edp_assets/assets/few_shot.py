@@ -75,7 +75,8 @@ def few_shot_edp_scores(
     """Each few-shot phenotype of everyone, kept label or not."""
     models = few_shot_phenotype_models.filter(pl.col("failure").is_null())
     reasons = few_shot_phenotype_models["failure"].drop_nulls().unique(maintain_order=True).to_list()
-    frame = score_frame(models, adjusted_embeddings, "few_shot_edp_scores")
+    organ = prepared_organ(adjusted_embeddings, run.workspace.settings)
+    frame = score_frame(models, organ, "few_shot_edp_scores")
     return Stored(frame, metadata={"phenotypes": models.height, "not_made": "; ".join(reasons)})
 
 

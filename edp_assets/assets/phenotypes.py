@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort
-from edp_assets.assets.candidates import classifier_row, cluster_rows, island_rows, prepared_organ
-from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
+from edp_assets.assets.candidates import PreparedOrgan, classifier_row, cluster_rows, island_rows, prepared_organ
+from edp_assets.assets.encoders import ENCODERS, EncoderStages
 from edp_assets.assets.stage import Stage, StageRun, stage
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
@@ -80,14 +80,15 @@ def edp_scores(
     metadata: dict[str, Any] = {"phenotypes": models.height}
     if not models.height:
         metadata["not_selected"] = "; ".join(phenotype_selection["reason"].unique(maintain_order=True))
-    return Stored(score_frame(models, adjusted_embeddings, "edp_scores"), metadata=metadata)
+    organ = prepared_organ(adjusted_embeddings, run.workspace.settings)
+    return Stored(score_frame(models, organ, "edp_scores"), metadata=metadata)
 
 
-def score_frame(models: pl.DataFrame, adjusted_embeddings: pl.DataFrame, table: str) -> pl.DataFrame:
+def score_frame(models: pl.DataFrame, organ: PreparedOrgan, table: str) -> pl.DataFrame:
     """Return everyone's score by each model, and whether their own label went into it; a column of the table each."""
     from edp_assets.science.phenotypes.clustering import cosine_distance
 
-    z = matrix(adjusted_embeddings)
+    z, eids = organ.z, organ.embeddings["eid"]
     frames = [empty(table)]
     for model in models.iter_rows(named=True):
         weights = np.array(model["weights"])
@@ -97,7 +98,7 @@ def score_frame(models: pl.DataFrame, adjusted_embeddings: pl.DataFrame, table: 
         else:
             score = z @ weights if model["method"] == "classifier" else cosine_distance(z, weights)
         label = {name: model[name] for name in ("encoder", "organ", "icd10", "method", "cluster")}
-        frame = pl.DataFrame({"eid": adjusted_embeddings["eid"], "score": score, "label_used": used})
+        frame = pl.DataFrame({"eid": eids, "score": score, "label_used": used})
         frames.append(frame.with_columns(**_literals(label)))
     return pl.concat(frames, how="diagonal_relaxed")
 
