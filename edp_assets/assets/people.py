@@ -89,11 +89,10 @@ def genotyped_sample(
     A covariate that the cohort lacks altogether is left out of the model and named in `notes`.
     """
     from edp_assets.science.genetics.covariates import covariate_basis
-    from edp_assets.science.genetics.genotypes import open_genotypes
+    from edp_assets.science.genetics.genotypes import read_sample_ids
 
     cohort, settings = run.workspace.cohort, run.workspace.settings.association
-    with open_genotypes(next(iter(cohort.genotype_paths().values()))) as genotypes:
-        genotyped = pl.DataFrame({"eid": genotypes.sample_ids})
+    genotyped = pl.DataFrame({"eid": read_sample_ids(next(iter(cohort.genotype_paths().values())))})
     columns = {"age_squared": "age"}
     needed = list(dict.fromkeys(columns.get(name, name) for name in settings.covariates))
     present = [name for name in needed if participants[name].null_count() < participants.height]

@@ -120,7 +120,7 @@ class Workspace:
         if name == "genotypes":
             paths = self.cohort.genotype_paths()
             chosen = [paths[chromosome]] if chromosome in paths else list(paths.values())
-            # A .bed or .pgen is described by the tables beside it.
+            # A .bed or .pgen is described by the tables beside it, a .bgen by its .sample.
             return _hash([signature(file) for path in chosen for file in sorted(path.parent.glob(f"{path.stem}.*"))])
         path: Path | dict[str, Path] | None = getattr(self.cohort, name)
         if isinstance(path, dict):

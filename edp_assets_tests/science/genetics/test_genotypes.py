@@ -148,7 +148,7 @@ def test_open_genotypes__packed_pvar(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("x.bgen", r"BGEN is not read yet; convert it with plink2 --bgen .* --make-pgen"), ("x.vcf", "found .vcf"),
+    [("x.bgen", "cannot be opened as a BGEN"), ("x.vcf", r"wanted a .bed, .pgen or .bgen file, found .vcf"),
      ("x", "no suffix")],
 )  # fmt: skip
 def test_open_genotypes__other_formats(tmp_path: Path, name, message):
