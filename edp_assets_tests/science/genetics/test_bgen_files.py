@@ -183,10 +183,9 @@ def test_read__bgen_damaged_in_the_middle(tmp_path: Path):
 
 
 def test_read__bgen_of_probabilities_above_one(tmp_path: Path):
-    wrong = Variant([(255, 255), (0, 0)], np.array([2, 2]), np.array([False, False]))
-    path = write_bgen(tmp_path / "x.bgen", [wrong], ["a", "b"])
-    with pytest.raises(GenotypeError, match=r"dosages of -1\.000 to 2\.000: wanted 0 to 2; its probabilities sum"):
-        open_genotypes(path)
+    wrong = Variant([(200, 100), (0, 0)], np.array([2, 2]), np.array([False, False]))
+    with open_genotypes(write_bgen(tmp_path / "x.bgen", [wrong], ["a", "b"])) as file:
+        assert 0 <= file.read(0, 1)[0, 0] <= 100 / 255
 
 
 def test_open_genotypes__bgen_of_several_alleles(tmp_path: Path):
@@ -211,7 +210,7 @@ def test_open_genotypes__bgen_that_is_none(tmp_path: Path):
 def test_read__closed_bgen(tmp_path: Path):
     file = open_genotypes(write_bgen(tmp_path / "x.bgen", hard_calls(TINY), PEOPLE))
     file.close()
-    with pytest.raises(GenotypeError, match="cannot be read"):
+    with pytest.raises(GenotypeError, match="is closed: open it again"):
         file.read(0, 1)
 
 

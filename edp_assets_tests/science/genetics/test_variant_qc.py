@@ -1,7 +1,8 @@
 import numpy as np
+import polars as pl
 import pytest
 
-from edp_assets.science.genetics.variant_qc import centre, keep_variants, variant_stats
+from edp_assets.science.genetics.variant_qc import centre, keep_variants, repeats, variant_stats
 
 NAN = np.nan
 G = np.array(
@@ -52,3 +53,12 @@ def test_keep_variants__thresholds_are_kept():
     stats = variant_stats(G[:1])
     assert keep_variants(stats, min_maf=0.5, min_mac=3, max_missing=0.25)[0].all()
     assert not keep_variants(stats, max_missing=0.24)[0].any()
+
+
+def test_repeats__place_and_alleles_either_way_round():
+    columns = ["chromosome", "base_pair_location", "rsid", "effect_allele", "other_allele"]
+    rows = [
+        ("1", 5, "rs1", "A", "G"), ("1", 5, "rs1", "A", "T"), ("1", 5, None, "G", "A"), ("2", 5, "rs1", "A", "G"),
+        ("1", 5, "rs1", "A", "G"),
+    ]  # fmt: skip
+    assert repeats(pl.DataFrame(rows, columns, orient="row")).to_list() == [False, False, True, False, True]
