@@ -144,7 +144,7 @@ def test_usable_blocks__counts_what_it_leaves_out(tmp_path: Path):
 
 def test_usable_blocks__leaves_out_what_was_imputed_badly(tmp_path: Path):
     called = hard_calls(draw(2))
-    vague = [(64, 127), (32, 191)] * (N // 2)  # dosages near 1 for everybody
+    vague = [(64, 127), (96, 127)] * (N // 2)  # dosages of 1 and 0.75, half of the people each
     variants = [called[0], replace(called[1], stored=vague, rsid="vague")]
     path = write_bgen(tmp_path / "a.bgen", variants, PEOPLE["eid"].to_list())
     assert read(path, "1")[2] == ["rs0", "vague"]

@@ -27,8 +27,11 @@ def hardy_weinberg_p(G: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     Returns:
         (n_variants,) p-values; 1 where nobody is called.
     """
-    near = [np.count_nonzero(np.abs(G - copies) <= HARD_CALL, axis=1) for copies in (0, 1, 2)]
-    return np.array([_exact_p(int(hom), int(het), int(other)) for hom, het, other in zip(*near, strict=True)])
+    found = np.empty(len(G))
+    for row, dosages in enumerate(G):  # one variant at a time stays in the processor's cache
+        counts = [int(np.count_nonzero(np.abs(dosages - copies) <= HARD_CALL)) for copies in (0, 1, 2)]
+        found[row] = _exact_p(*counts)
+    return found
 
 
 def _exact_p(homozygous: int, heterozygous: int, other_homozygous: int) -> float:
@@ -36,14 +39,18 @@ def _exact_p(homozygous: int, heterozygous: int, other_homozygous: int) -> float
     rare = 2 * min(homozygous, other_homozygous) + heterozygous
     if rare == 0:
         return 1.0
-    log_factorial = _log_factorials(n)
-    hets = np.arange(rare % 2, rare + 1, 2)
-    rare_homs = (rare - hets) // 2
-    # log of 2^hets n! / (rare_homs! hets! common_homs!), less what is the same for every number of heterozygotes.
-    log_p = hets * np.log(2) - (log_factorial[rare_homs] + log_factorial[hets] + log_factorial[n - hets - rare_homs])
-    found = log_p[(heterozygous - rare % 2) // 2]
-    p = np.exp(log_p - log_p.max())
-    return float(min(p[log_p <= found + _TIE].sum() / p.sum(), 1.0))
+    log_factorial, fewest, pairs = _log_factorials(n), rare % 2, rare // 2
+    # For h = fewest, fewest + 2, ... rare heterozygotes: log of 2^h / (h! (rare - h)/2! (n - (rare + h)/2)!), and what
+    # is the same for every h. All three factorials are strides of one table.
+    log_p = (
+        np.arange(fewest, rare + 1, 2) * np.log(2)
+        - log_factorial[fewest : rare + 1 : 2]
+        - log_factorial[: pairs + 1][::-1]
+        - log_factorial[n - rare : n - rare + pairs + 1][::-1]
+    )
+    log_p -= log_p.max()
+    p = np.exp(log_p)
+    return float(min(p[log_p <= log_p[heterozygous // 2] + _TIE].sum() / p.sum(), 1.0))
 
 
 @lru_cache(maxsize=4)

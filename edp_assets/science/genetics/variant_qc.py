@@ -103,14 +103,19 @@ def imputation_info(
     Returns:
         (n_variants,), NaN where all called alleles are the same.
     """
-    called = ~np.isnan(G)
-    n = called.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.nansum(G, axis=1, dtype=np.float64) / n
-        squares = np.nansum(np.square(G - mean[:, None], dtype=np.float64), axis=1)
-        expected = mean * (1 - mean / 2)  # 2pq a person of two alleles
-        of_two_x = n if males_with_one_x is None else n + called[:, males_with_one_x].sum(axis=1)
-        return np.asarray(np.where(expected > 0, squares / (expected * of_two_x), np.nan))
+    info = np.full(len(G), np.nan)
+    for row, dosages in enumerate(G):  # one variant at a time stays in the processor's cache
+        called = ~np.isnan(dosages)
+        n = np.count_nonzero(called)
+        if n == 0:
+            continue
+        mean = np.where(called, dosages, 0).sum(dtype=np.float64) / n
+        deviation = np.where(called, dosages - mean.astype(G.dtype), 0)
+        one_x = 0 if males_with_one_x is None else np.count_nonzero(called & males_with_one_x)
+        expected = mean * (1 - mean / 2) * (n + one_x)  # 2pq a person of two alleles
+        if expected > 1e-9 * n:
+            info[row] = np.dot(deviation, deviation) / expected
+    return info
 
 
 def keep_variants(
