@@ -50,4 +50,5 @@ def test_files__a_replaced_bgen_or_sample_file_shows(workspace: Workspace) -> No
     (folder / "all.sample").write_text("ID_1 ID_2 missing\n0 0 0\na a 0\nb b 0\nc c 0\n")
     seen.append(workspace.files("genotypes", ()))
     assert len(set(seen)) == 3
+    (folder / "all.bgen.bgi").write_bytes(b"made later")  # an index changes no result
     assert workspace.files("genotypes", ()) == seen[-1]
