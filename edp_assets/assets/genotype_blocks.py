@@ -91,23 +91,23 @@ def _males_have_one(run: StageRun, chromosome: str, variants: pl.DataFrame) -> n
 
 @dataclass
 class _MalesX:
-    """How a file counts males' X, and how many calls were taken for missing because they are heterozygous."""
+    """How a file counts males' X, and how many calls were taken for missing because one X cannot have them."""
 
     counts_one: bool | None = None
-    heterozygous: int = 0
+    impossible: int = 0
 
     def count(self, block: np.ndarray, male: np.ndarray, single: np.ndarray) -> np.ndarray:
         from edp_assets.science.genetics.sex_chromosomes import count_males_twice
 
         if not (single.any() and male.any()):
             return block
-        block[single], heterozygous = count_males_twice(block[single], male, bool(self.counts_one))
-        self.heterozygous += heterozygous
+        block[single], impossible = count_males_twice(block[single], male, bool(self.counts_one))
+        self.impossible += impossible
         return block
 
     def told(self) -> str:
         how = {True: "0 or 1, doubled", False: "0 or 2", None: "taken as 0 or 2: too few carriers to tell"}
-        return f"counted {how[self.counts_one]}; {self.heterozygous} heterozygous calls taken for missing"
+        return f"counted {how[self.counts_one]}; {self.impossible} heterozygous calls taken for missing"
 
 
 def _males_x(

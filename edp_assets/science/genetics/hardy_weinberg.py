@@ -22,7 +22,7 @@ def hardy_weinberg_p(G: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
     Args:
         G: (n_variants, n_participants) dosages, NaN where missing; those farther than `HARD_CALL` from a whole number
-            are left out. On X pass females alone.
+            are left out. On X pass females alone, as PLINK 1.9 (plink2 takes in males' allele counts as well).
 
     Returns:
         (n_variants,) p-values; 1 where nobody is called.

@@ -37,30 +37,30 @@ def pseudo_autosomal(positions: NDArray[np.integer[Any]], build: str) -> NDArray
 def counts_one_x(G: NDArray[np.floating[Any]]) -> bool | None:
     """Say whether a file counts males' X as 0 or 1, from their dosages (n_variants, n_males) outside the PARs.
 
+    By the majority of carriers, so that a few people of the wrong sex or heterozygous calls decide nothing.
+
     Returns:
-        True: 0 or 1, for no male has two; False: 0 or 2; None: fewer than `FEWEST_CARRIERS` carriers to say it by.
+        True: 0 or 1; False: 0 or 2; None: fewer than `FEWEST_CARRIERS` carriers to say it by.
     """
-    carriers = np.count_nonzero(G > 0.5)
-    if np.any(G > 1.5):
-        return False
-    return True if carriers >= FEWEST_CARRIERS else None
+    carriers, twice = np.count_nonzero(G > 0.5), np.count_nonzero(G > 1.5)
+    return None if carriers < FEWEST_CARRIERS else carriers > 2 * twice
 
 
 def count_males_twice(
     G: NDArray[np.floating[Any]], male: NDArray[np.bool_], counts_one: bool
 ) -> tuple[NDArray[np.floating[Any]], int]:
-    """Count males' X as 0 or 2, and take a heterozygous male for missing, as plink2 does.
+    """Count males' X as 0 or 2, and take what one X cannot be for missing, as plink2 does.
 
     Args:
         G: (n_variants, n_participants) dosages outside the PARs, NaN where missing; it is left as it is.
         male: (n_participants,).
-        counts_one: the file counts males as 0 or 1 (`counts_one_x`); else as 0 or 2, where exactly 1 is heterozygous.
+        counts_one: the file counts males as 0 or 1 (`counts_one_x`), where more is impossible; else as 0 or 2, where
+            exactly 1 is heterozygous.
 
     Returns:
-        The dosages, of G's dtype, and how many heterozygous calls were taken for missing.
+        The dosages, of G's dtype, and how many calls were taken for missing.
     """
     G, males = G.copy(), G[:, male]
-    heterozygous = np.zeros_like(males, dtype=bool) if counts_one else males == 1
-    males = np.where(heterozygous, np.nan, 2 * males if counts_one else males)
-    G[:, male] = males
-    return G, int(np.count_nonzero(heterozygous))
+    impossible = males > 1.5 if counts_one else males == 1
+    G[:, male] = np.where(impossible, np.nan, 2 * males if counts_one else males)
+    return G, int(np.count_nonzero(impossible))

@@ -91,9 +91,10 @@ def repeats(variants: pl.DataFrame) -> pl.Series:
 def imputation_info(
     G: NDArray[np.floating[Any]], males_with_one_x: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float64]:
-    """Return the ratio of observed to expected variance of the dosages (MaCH's r2, plink2's MACH_R2).
+    """Return the ratio of observed to expected variance of the dosages (MaCH's r2).
 
-    1 is a variant known for everyone and in Hardy-Weinberg equilibrium: hard calls have it near 1, not at 1.
+    As plink2's MACH_R2, which has none for X. 1 is a variant known for everyone and in Hardy-Weinberg equilibrium: hard
+    calls have it near 1, not at 1.
 
     Args:
         G: (n_variants, n_participants) dosages, NaN where missing.

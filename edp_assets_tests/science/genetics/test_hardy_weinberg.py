@@ -33,6 +33,21 @@ def test_hardy_weinberg_p__equals_the_definition(hom: int, het: int, other: int,
     assert hardy_weinberg_p(2 - dosages(hom, het, other))[0] == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("hom", "het", "other", "published"),
+    [
+        (109, 15, 33, 6.46362e-20),
+        (93, 27, 43, 3.42353e-16),
+        (92, 29, 30, 1.02087e-10),
+        (174, 5, 2, 0.0028624),
+        (153, 18, 1, 0.443377),
+    ],
+)
+def test_hardy_weinberg_p__equals_plink2(hom: int, het: int, other: int, published: float):
+    """Counts and P as PLINK v2.00a3.5 --hardy writes them, with six digits."""
+    assert hardy_weinberg_p(dosages(hom, het, other))[0] == pytest.approx(published, rel=1e-5)
+
+
 def test_hardy_weinberg_p__far_from_whole_numbers_is_not_called():
     block = np.array([[0.0] * 20 + [1.95] * 20 + [1.3] * 30, [0.0] * 20 + [2.0] * 20 + [np.nan] * 30], np.float32)
     found = hardy_weinberg_p(block)

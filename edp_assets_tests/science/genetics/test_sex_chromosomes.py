@@ -15,8 +15,9 @@ def test_pseudo_autosomal__bounds_of_a_build():
         pseudo_autosomal(positions, "hg19")
 
 
-def test_counts_one_x__by_what_no_male_has():
-    assert counts_one_x(np.array([[0, 1, NAN, 1, 2]])) is False
+def test_counts_one_x__by_the_majority_of_carriers():
+    assert counts_one_x(np.array([[0, 2, NAN, 1, 2, 2]] * 4)) is False
+    assert counts_one_x(np.array([[0, 1, NAN, 1, 1, 1, 1]] * 4 + [[2] * 7])) is True
     assert counts_one_x(np.ones((4, 3))) is True
     assert counts_one_x(np.ones((3, 3))) is None
     assert counts_one_x(np.full((3, 9), NAN)) is None
@@ -27,6 +28,10 @@ def test_count_males_twice__of_a_file_that_counts_one():
     found, heterozygous = count_males_twice(G, MALE, counts_one=True)
     np.testing.assert_allclose(found, [[0, 2, 2, 1, NAN], [1.8, 0, 2, 0, 0]], rtol=1e-6)
     assert (heterozygous, found.dtype, G[0, 2]) == (0, np.float32, 1)
+    two = np.array([[2, 2, 1, 1, 0]], np.float32)  # the first is no male, or his call is wrong
+    found, impossible = count_males_twice(two, MALE, counts_one=True)
+    np.testing.assert_array_equal(found, [[NAN, 2, 2, 1, 0]])
+    assert impossible == 1
 
 
 def test_count_males_twice__heterozygous_males_are_missing():
