@@ -107,7 +107,7 @@ class _MalesX:
 
     def told(self) -> str:
         how = {True: "0 or 1, doubled", False: "0 or 2", None: "taken as 0 or 2: too few carriers to tell"}
-        return f"counted {how[self.counts_one]}; {self.impossible} heterozygous calls taken for missing"
+        return f"counted {how[self.counts_one]}; {self.impossible} calls of two alleles taken for missing"
 
 
 def _males_x(

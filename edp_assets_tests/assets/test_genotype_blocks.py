@@ -85,8 +85,8 @@ def test_usable_blocks__x_of_males_counted_one_is_doubled(tmp_path: Path, block_
     np.testing.assert_array_equal(found[1:], expected[1:])
     np.testing.assert_array_equal(found[0], one[0])
     np.testing.assert_array_equal(same, two)
-    assert metadata["males_x"] == "counted 0 or 1, doubled; 0 heterozygous calls taken for missing"
-    assert as_it_is["males_x"] == "counted 0 or 2; 0 heterozygous calls taken for missing"
+    assert metadata["males_x"] == "counted 0 or 1, doubled; 0 calls of two alleles taken for missing"
+    assert as_it_is["males_x"] == "counted 0 or 2; 0 calls of two alleles taken for missing"
 
 
 def test_usable_blocks__x_of_haploid_bgen_is_that_of_the_bed(tmp_path: Path):
@@ -111,7 +111,7 @@ def test_usable_blocks__heterozygous_males_are_missing_and_counted(tmp_path: Pat
     two[3, [1, 5]] = 1
     found, metadata, _ = read(write_bed(tmp_path / "x.bed", two, bim(9, "X")), "X")
     assert np.argwhere(np.isnan(found)).tolist() == [[3, 1], [3, 5]]
-    assert metadata["males_x"] == "counted 0 or 2; 2 heterozygous calls taken for missing"
+    assert metadata["males_x"] == "counted 0 or 2; 2 calls of two alleles taken for missing"
 
 
 def test_usable_blocks__people_of_unknown_sex_stay_as_they_are(tmp_path: Path):

@@ -42,7 +42,7 @@ def counts_one_x(G: NDArray[np.floating[Any]]) -> bool | None:
     Returns:
         True: 0 or 1; False: 0 or 2; None: fewer than `FEWEST_CARRIERS` carriers to say it by.
     """
-    carriers, twice = np.count_nonzero(G > 0.5), np.count_nonzero(G > 1.5)
+    carriers, twice = int(np.count_nonzero(G > 0.5)), int(np.count_nonzero(G > 1.5))
     return None if carriers < FEWEST_CARRIERS else carriers > 2 * twice
 
 
