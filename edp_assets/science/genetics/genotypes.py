@@ -21,6 +21,7 @@ from edp_assets.science.genetics.plink_tables import GenotypeError, read_bim, re
 __all__ = ["GenotypeError", "GenotypeFile", "open_genotypes", "read_sample_ids"]
 
 _BED_MAGIC = b"\x6c\x1b"
+_PADDING_VARIANTS = 64  # whose unused bits are looked at
 _MISSING = -9.0  # Pgenlib's code of a missing call or dosage
 
 
@@ -207,6 +208,24 @@ def _check_bed(path: Path, n_variants: int, n_samples: int) -> None:
         raise GenotypeError(
             f"{path} is {what}: {n_samples} participants in the .fam x {n_variants} variants in the .bim take "
             f"{expected} bytes, found {found}; the three files must come from one run of PLINK"
+        )
+    _check_padding(path, n_variants, n_samples)
+
+
+def _check_padding(path: Path, n_variants: int, n_samples: int) -> None:
+    """Raise where a .bed has calls after its last participant, in the byte that four of them share.
+
+    Without that a .fam which lacks one to three people would pass: it takes as many bytes.
+    """
+    bytes_each, used = -(-n_samples // 4), n_samples % 4
+    if not used or not n_variants:
+        return
+    rows = min(n_variants, _PADDING_VARIANTS)
+    calls = np.fromfile(path, np.uint8, count=rows * bytes_each, offset=3).reshape(rows, bytes_each)
+    if np.any(calls[:, -1] >> (2 * used)):
+        raise GenotypeError(
+            f"{path} has calls of more people than the {n_samples} participants in the .fam: wanted zeros after the "
+            "last of them; the three files must come from one run of PLINK"
         )
 
 
