@@ -249,6 +249,16 @@ class AssociationSettings(Section):
     min_maf: float = Field(0.01, ge=0, lt=0.5, description="least minor allele frequency")
     min_mac: int = Field(20, ge=0, description="least minor allele count")
     max_missing: float = Field(0.1, ge=0, le=1, description="largest share of missing calls of a variant")
+    min_hwe_p: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="least p of Hardy-Weinberg's exact test (plink2 --hwe) in all people associated, on X in females; "
+        "0: not tested",
+    )
+    min_info: float = Field(
+        0.0, ge=0, le=1, description="least ratio of observed to expected variance of dosages (MaCH's r2); 0: not asked"
+    )
     block_variants: int = Field(512, ge=1, description="variants held in memory at once")
     threshold: float = Field(5e-8, gt=0, lt=1, description="genome-wide significance (section 4.1)")
     locus_window_kb: int = Field(500, ge=1, description="variants this near a lead, each side, are its locus")

@@ -39,6 +39,7 @@ def association_basis(
         {
             "organ": run["organ"],
             "eid": sample.people["eid"],
+            "sex": sample.people["sex"],
             "basis": pl.Series(basis),
             "covariates": pl.Series(sample.covariates),
         }
@@ -215,6 +216,7 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
     basis = stage(
         f"{name}/association_basis",
         **genotypes,
+        code_version="2",
         dimensions=("organ",),
         table="association_basis",
         inputs={
@@ -226,6 +228,7 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
     products = stage(
         f"{name}/embedding_associations",
         **genotypes,
+        code_version="2",
         dimensions=("organ", "chromosome"),
         table="embedding_associations",
         inputs={"association_basis": basis},

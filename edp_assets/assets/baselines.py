@@ -78,7 +78,7 @@ def _binary_gwas(
     def frames() -> Iterator[pl.DataFrame]:
         yield empty("gwas_summary_stats")
         for chromosome in run.workspace.chromosomes:
-            for variants, block in sample.blocks(run, chromosome, {}):
+            for variants, block in sample.blocks(run, chromosome, stored.metadata):
                 yield summary_statistics(variants, associate_binary(block, null).association, len(y), label)
 
     stored.frames = frames()
@@ -101,16 +101,18 @@ def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, participants: 
     people = organ_volumes.select("eid", "volume_ml")
     sample = genotyped_sample(run, people, participants, f"{VOLUME}/gwas_summary_stats", run["organ"])
     y = sample.people["volume_ml"].to_numpy()
+    stored = Stored((), sample.excluded, {"participants": len(y), **sample.notes})
     label = {"encoder": None, "organ": run["organ"], "icd10": None, "method": VOLUME, "cluster": None}
 
     def frames() -> Iterator[pl.DataFrame]:
         yield empty("gwas_summary_stats")
         for chromosome in run.workspace.chromosomes:
-            for variants, block in sample.blocks(run, chromosome, {}):
+            for variants, block in sample.blocks(run, chromosome, stored.metadata):
                 found, _ = associate_directly(block, y, sample.covariates)
                 yield summary_statistics(variants, found, len(y), label)
 
-    return Stored(frames(), sample.excluded, {"participants": len(y), **sample.notes})
+    stored.frames = frames()
+    return stored
 
 
 for _statistics in (imaging_cohort_gwas, whole_cohort_gwas, organ_volume_gwas):

@@ -11,10 +11,9 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets.encoders import matrix
+from edp_assets.assets.genotype_blocks import usable_blocks
 from edp_assets.assets.stage import StageRun
 from edp_assets.storage.lake import Exclusion
-
-VARIANT = ["chromosome", "base_pair_location", "effect_allele", "other_allele", "rsid"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Sample:
     """The people of one association.
 
     Attributes:
-        people: one row a participant, in the order of every array.
+        people: one row a participant, in the order of every array; `sex` among its columns.
         covariates: (n_participants, n_covariates) orthonormal, with the intercept.
         excluded: who was left out, and why.
         notes: covariates that the cohort lacks.
@@ -36,49 +35,19 @@ class Sample:
     @classmethod
     def of_basis(cls, association_basis: pl.DataFrame) -> Sample:
         """Return the sample that a stored association basis is of."""
-        return cls(association_basis.select("eid"), matrix(association_basis, "covariates"))
+        return cls(association_basis.select("eid", "sex"), matrix(association_basis, "covariates"))
 
     def blocks(
         self, run: StageRun, chromosome: str, metadata: dict[str, Any]
     ) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
-        """Yield the usable variants of a chromosome in blocks.
+        """Return the usable variants of a chromosome in blocks.
 
         A block is the variants' table, with the effect allele's frequency among these people, and their genotypes
-        (n_variants, n_participants).
+        (n_variants, n_participants), males' X counted 0 or 2.
 
-        Adds to `metadata` how many variants were read and left out, by reason.
+        Adds to `metadata` how many variants were read and left out, by reason, over the chromosomes so far.
         """
-        from edp_assets.science.genetics.genotypes import open_genotypes
-        from edp_assets.science.genetics.variant_qc import keep_variants, variant_stats
-
-        settings = run.workspace.settings.association
-        paths = run.workspace.cohort.genotype_paths()
-        left_out: Counter[str] = Counter()
-        with open_genotypes(paths["all"] if "all" in paths else paths[chromosome]) as genotypes:
-            place = {eid: i for i, eid in enumerate(genotypes.sample_ids)}
-            missing = [eid for eid in self.people["eid"] if eid not in place]
-            if missing:
-                raise ValueError(
-                    f"chromosome {chromosome}: {len(missing)} of {self.people.height} people of the association are "
-                    f"not in its genotype file (first: {missing[0]}). All chromosomes must hold the same people."
-                )
-            samples = np.array([place[eid] for eid in self.people["eid"]], dtype=np.int64)
-            rows = np.flatnonzero((genotypes.variants["chromosome"] == chromosome).to_numpy())
-            # A sorted file holds a chromosome in one stretch; read no more than that stretch.
-            first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
-            for start in range(first, last, settings.block_variants):
-                stop = min(start + settings.block_variants, last)
-                block = genotypes.read(start, stop, samples)
-                variants = genotypes.variants.slice(start, stop - start).select(VARIANT)
-                stats = variant_stats(block)
-                keep, reasons = keep_variants(stats, settings.min_maf, settings.min_mac, settings.max_missing)
-                left_out.update(reasons)
-                keep &= (variants["chromosome"] == chromosome).to_numpy()
-                variants = variants.with_columns(effect_allele_frequency=pl.Series(stats.effect_allele_frequency))
-                if keep.any():
-                    yield variants.filter(pl.Series(keep)), block[keep]
-            metadata["variants_read"] = len(rows)
-            metadata["variants_left_out"] = {reason: n for reason, n in left_out.items() if n}
+        return usable_blocks(run, self.people, chromosome, metadata)
 
 
 def genotyped_sample(
@@ -89,15 +58,15 @@ def genotyped_sample(
     A covariate that the cohort lacks altogether is left out of the model and named in `notes`.
     """
     from edp_assets.science.genetics.covariates import covariate_basis
-    from edp_assets.science.genetics.genotypes import open_genotypes
+    from edp_assets.science.genetics.genotypes import read_sample_ids
 
     cohort, settings = run.workspace.cohort, run.workspace.settings.association
-    with open_genotypes(next(iter(cohort.genotype_paths().values()))) as genotypes:
-        genotyped = pl.DataFrame({"eid": genotypes.sample_ids})
+    genotyped = pl.DataFrame({"eid": read_sample_ids(next(iter(cohort.genotype_paths().values())))})
     columns = {"age_squared": "age"}
     needed = list(dict.fromkeys(columns.get(name, name) for name in settings.covariates))
     present = [name for name in needed if participants[name].null_count() < participants.height]
-    joined = people.sort("eid").join(participants.select("eid", *present), on="eid", maintain_order="left")
+    columns_of = participants.select("eid", *present, *({"sex"} - set(present)))  # X is counted by sex
+    joined = people.sort("eid").join(columns_of, on="eid", maintain_order="left")
     with_genotype = joined.join(genotyped, on="eid", how="semi", maintain_order="left")
     complete = with_genotype.drop_nulls(present)
     excluded = [

@@ -124,11 +124,12 @@ def _check_genotypes(cohort: Cohort, participants: pl.Series, imaged: pl.Series)
         found, remedy = f"no file for {', '.join(absent)}", "nothing, if it is meant: they are left out of associations"
         problems.append(Problem("note", cohort.genotypes, "", "chromosomes 1 to 22", found, remedy))
     samples: dict[str, set[str]] = {}
-    for path in paths.values():
+    for chromosome, path in paths.items():
         file = cohort.label(path)
         try:
             with open_genotypes(path) as genotypes:
                 samples[file] = set(genotypes.sample_ids)
+                problems += _check_variants(file, chromosome, genotypes.variants)
         except (GenotypeError, OSError) as error:
             found = str(error).replace(f"{cohort.folder}/", "")
             wanted, remedy = "a whole genotype file and the files beside it", "copy or write the files again"
@@ -136,6 +137,24 @@ def _check_genotypes(cohort: Cohort, participants: pl.Series, imaged: pl.Series)
     if samples and participants.len():
         problems += _check_people(cohort, samples, participants, imaged)
     return problems
+
+
+def _check_variants(file: str, chromosome: str, variants: pl.DataFrame) -> list[Problem]:
+    """Tell of a file without the variants that its name promises, and of variants that stand in it twice."""
+    from edp_assets.science.genetics.variant_qc import repeats
+
+    present = variants["chromosome"].unique().sort().to_list()
+    studied = [each for each in present if each in (CHROMOSOMES if chromosome == "all" else (chromosome,))]
+    if not studied:
+        wanted = "variants of 1 to 22, X, Y, MT" if chromosome == "all" else f"variants of chromosome {chromosome}"
+        found = f"{variants.height} variants, of {', '.join(map(repr, present[:5])) or 'no chromosome'}"
+        remedy = "write the chromosomes as 1, 01 or chr1, X or 23; or correct [genotypes] path"
+        return [Problem("refused", file, "", wanted, found, remedy)]
+    if repeated := int(repeats(variants).sum()):
+        found, wanted = f"{repeated} variants that repeat an earlier one", "each position and pair of alleles once"
+        remedy = "nothing, if it is meant: associations take the first, and count the others as left out"
+        return [Problem("note", file, "", wanted, found, remedy)]
+    return []
 
 
 def _check_people(

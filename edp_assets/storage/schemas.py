@@ -190,6 +190,7 @@ SCHEMAS: dict[str, Schema] = {
     "association_basis": {
         "organ": ORGAN,
         "eid": EID,
+        "sex": Column(pl.Float64, "0 female, 1 male, null unknown: how X is counted"),
         "basis": Column(pl.List(pl.Float64), "whitened [z, z/|z|, volume], covariates projected out"),
         "covariates": Column(pl.List(pl.Float64), "orthonormal covariates with the intercept"),
     },

@@ -120,8 +120,9 @@ class Workspace:
         if name == "genotypes":
             paths = self.cohort.genotype_paths()
             chosen = [paths[chromosome]] if chromosome in paths else list(paths.values())
-            # A .bed or .pgen is described by the tables beside it.
-            return _hash([signature(file) for path in chosen for file in sorted(path.parent.glob(f"{path.stem}.*"))])
+            # A .bed or .pgen is described by the tables beside it, a .bgen by its .sample; a .bgi is an index only.
+            beside = [file for path in chosen for file in sorted(path.parent.glob(f"{path.stem}.*"))]
+            return _hash([signature(file) for file in beside if file.suffix != ".bgi"])
         path: Path | dict[str, Path] | None = getattr(self.cohort, name)
         if isinstance(path, dict):
             return _hash({key: signature(each) for key, each in path.items()})

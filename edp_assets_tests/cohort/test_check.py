@@ -12,6 +12,7 @@ import pytest
 
 from edp_assets.cohort.check import check_cohort, format_problems
 from edp_assets.cohort.problems import Problem
+from edp_assets_tests.science.genetics.bgen_writer import hard_calls, write_bgen
 
 Break = Callable[[Path], None]
 
@@ -227,6 +228,37 @@ def test_check_cohort__chromosomes(cohort_folder: Path, edit: Callable[..., None
     assert [(p.severity, p.file) for p in problems] == [
         ("note", "genotypes/chr{chromosome}.bed"), ("refused", "genotypes/chr2.bed")
     ]  # fmt: skip
+
+
+def as_bgen(folder: Path, chromosome: str = "01", alleles: tuple[str, str] = ("G", "A")) -> Path:
+    """Write genotypes/all.bgen with the people and the calls of all.bed."""
+    from edp_assets.science.genetics.genotypes import open_genotypes
+
+    with open_genotypes(folder / "genotypes" / "all.bed") as bed:
+        variants = hard_calls(bed.read(0, bed.n_variants), chromosome=chromosome, alleles=alleles)
+        return write_bgen(folder / "genotypes" / "all.bgen", variants, bed.sample_ids)
+
+
+def test_check_cohort__bgen(cohort_folder: Path, edit: Callable[..., None]) -> None:
+    edit(cohort_folder / "cohort.toml", "all.bed", "all.bgen")
+    path = as_bgen(cohort_folder)
+    assert check_cohort(cohort_folder, deep=False) == []
+    cut(path, 20)
+    assert_told(check_cohort(cohort_folder, deep=False), "refused", "genotypes/all.bgen", "", "truncated")
+
+
+def test_check_cohort__genotypes_of_another_chromosome(cohort_folder: Path, edit: Callable[..., None]) -> None:
+    edit(cohort_folder / "cohort.toml", "all.bed", "chr{chromosome}.bgen")
+    as_bgen(cohort_folder, chromosome="NA").rename(cohort_folder / "genotypes" / "chr3.bgen")
+    problems = check_cohort(cohort_folder, deep=False)
+    assert_told(problems, "refused", "genotypes/chr3.bgen", "", "12 variants, of 'NA'")
+
+
+def test_check_cohort__repeated_variants(cohort_folder: Path) -> None:
+    bim = cohort_folder / "genotypes" / "all.bim"
+    bim.write_text(bim.read_text().replace("rs3\t0\t1003\tA\tG", "rs3\t0\t1002\tG\tA"))
+    problems = check_cohort(cohort_folder, deep=False)
+    assert_told(problems, "note", "genotypes/all.bed", "", "1 variants that repeat an earlier one")
 
 
 def test_check_cohort__no_variant_to_gene_is_noted(cohort_folder: Path, edit: Callable[..., None]) -> None:

@@ -7,15 +7,18 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from edp_assets.storage import warehouse
 from edp_assets.storage.schemas import SCHEMAS, WAREHOUSE_TABLES, WAREHOUSE_VIEWS
 from edp_assets_tests.end_to_end.conftest import EDP, environment, run_edp
+from edp_assets_tests.science.genetics.bgen_writer import hard_calls, write_bgen
 
 pytestmark = pytest.mark.slow
 
@@ -270,6 +273,38 @@ def test_run__refuses_before_any_work_starts(cohort_copy: Path, tmp_path: Path) 
     assert "chr7.bed" in done.stderr
     assert "Traceback" not in done.stderr
     assert not home.exists()
+
+
+def test_run__bgen_gives_what_bed_gives(finished: tuple[Path, str], cohort_copy: Path, tmp_path: Path) -> None:
+    from edp_assets.science.genetics.genotypes import open_genotypes
+
+    for chromosome in ("2", "5"):
+        bed = cohort_copy / f"genotypes/chr{chromosome}.bed"
+        with open_genotypes(bed) as file:
+            variants = [
+                replace(
+                    variant, chromosome=f"chr{chromosome}", position=row["base_pair_location"], rsid=row["rsid"],
+                    alleles=(row["other_allele"], row["effect_allele"]),
+                )
+                for variant, row in zip(
+                    hard_calls(file.read(0, file.n_variants)), file.variants.iter_rows(named=True), strict=True
+                )
+            ]  # fmt: skip
+            write_bgen(bed.with_suffix(".bgen"), variants, file.sample_ids, "zstd")
+    toml = cohort_copy / "cohort.toml"
+    toml.write_text(toml.read_text().replace("chr{chromosome}.bed", "chr{chromosome}.bgen"))
+    home = tmp_path / "home"
+    done = run_edp(
+        home, "run", str(cohort_copy), "--select", '+key:"organ_volume/gwas_summary_stats"', "--organ", "liver"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    query = (
+        "SELECT * FROM gwas_summary_stats WHERE method = 'organ_volume' AND organ = 'liver' "
+        "AND chromosome IN ('2', '5') ORDER BY chromosome, base_pair_location, rsid"
+    )
+    of_bgen, of_bed = (warehouse.query(each / "warehouse.duckdb", query) for each in (home, finished[0]))
+    assert of_bgen.height > 100
+    assert_frame_equal(of_bgen, of_bed)
 
 
 def test_run__counts_what_it_leaves_out(cohort_copy: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The text files beside genotypes: .bim and .pvar (variants), .fam and .psam (participants), with errors by line.
+"""The text files beside genotypes: .bim and .pvar (variants), .fam, .psam and .sample (participants), errors by line.
 
 Reading of the genotypes themselves is in `genotypes.py`.
 """
@@ -43,7 +43,7 @@ def read_bim(path: Path) -> pl.DataFrame:
 def read_fam(path: Path) -> list[str]:
     """Read the IIDs of a PLINK 1 .fam, in its order; raises GenotypeError for malformed lines and repeated IIDs."""
     rows = _fields(_lines(path), 6, 6, "FID, IID, father, mother, sex, phenotype", path)
-    return _unique_iids(rows["f1"], path)
+    return unique_iids(rows["f1"], path)
 
 
 def read_pvar(path: Path) -> pl.DataFrame:
@@ -77,12 +77,29 @@ def read_psam(path: Path) -> list[str]:
     lines = lines.filter(~pl.col("text").str.starts_with("#"))
     if not header.height:  # PLINK 2 takes a .psam without a header as a .fam
         rows = _fields(lines, 6, 6, "FID, IID, father, mother, sex, phenotype (a .psam without header)", path)
-        return _unique_iids(rows["f1"], path)
+        return unique_iids(rows["f1"], path)
     names = header["text"][0].lstrip("#").split()
     if "IID" not in names:
         raise GenotypeError(f"{path}, line {header['line'][0]}: the header names no IID; found {' '.join(names)}")
     rows = _fields(lines, len(names), len(names), ", ".join(names), path)
-    return _unique_iids(rows[f"f{names.index('IID')}"], path)
+    return unique_iids(rows[f"f{names.index('IID')}"], path)
+
+
+def read_sample(path: Path) -> list[str]:
+    """Read the ids of an Oxford .sample, in its order: ID_2 where its head names that second, else the first column.
+
+    Raises:
+        GenotypeError: the two lines of head are missing, a line has another number of fields, or an id is repeated.
+    """
+    lines = _lines(path)
+    head = [text.split() for text in lines["text"].head(2)]
+    wanted = "ID_1 ID_2 missing ..., then a line of types that begins with 0"
+    if len(head) < 2 or head[1][0] != "0":
+        found = " / ".join(lines["text"].head(2)) or "an empty file"
+        raise GenotypeError(f"{path}: wanted two lines of head ({wanted}), found {found}")
+    names = head[0]
+    rows = _fields(lines, len(names), len(names), " ".join(names), path)[2:]
+    return unique_iids(rows["f1" if len(names) > 1 and names[1].upper() == "ID_2" else "f0"], path)
 
 
 def _lines(path: Path) -> pl.DataFrame:
@@ -142,7 +159,8 @@ def _variants(
     return variants
 
 
-def _unique_iids(iids: pl.Series, path: Path) -> list[str]:
+def unique_iids(iids: pl.Series, path: Path) -> list[str]:
+    """Return the IIDs of a file as a list; raises GenotypeError where one occurs more than once."""
     repeated = iids.filter(iids.is_duplicated())
     if repeated.len():
         raise GenotypeError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 
@@ -73,8 +74,61 @@ def centre(G: NDArray[np.floating[Any]]) -> tuple[NDArray[np.floating[Any]], Var
     return centred, stats
 
 
+def repeats(variants: pl.DataFrame) -> pl.Series:
+    """Return True for each variant that repeats an earlier one: its place and alleles, whichever is counted.
+
+    An rsID may occur more than once: the variants of a site of several alleles share theirs.
+    """
+    place = variants.select(
+        "chromosome",
+        "base_pair_location",
+        first=pl.min_horizontal("effect_allele", "other_allele"),
+        second=pl.max_horizontal("effect_allele", "other_allele"),
+    )
+    return ~place.select(pl.struct(pl.all()).is_first_distinct()).to_series()
+
+
+def imputation_info(
+    G: NDArray[np.floating[Any]], males_with_one_x: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Return the ratio of observed to expected variance of the dosages (MaCH's r2).
+
+    As plink2's MACH_R2, which has none for X. 1 is a variant known for everyone and in Hardy-Weinberg equilibrium: hard
+    calls have it near 1, not at 1.
+
+    Args:
+        G: (n_variants, n_participants) dosages, NaN where missing.
+        males_with_one_x: (n_participants,), on X outside the PARs: counted 0 or 2 they
+            vary twice as much; None: nobody.
+
+    Returns:
+        (n_variants,), NaN where all called alleles are the same.
+    """
+    info = np.full(len(G), np.nan)
+    for row, dosages in enumerate(G):  # one variant at a time stays in the processor's cache
+        called = ~np.isnan(dosages)
+        n = np.count_nonzero(called)
+        if n == 0:
+            continue
+        mean = np.where(called, dosages, 0).sum(dtype=np.float64) / n
+        deviation = np.where(called, dosages - mean.astype(G.dtype), 0)
+        one_x = 0 if males_with_one_x is None else np.count_nonzero(called & males_with_one_x)
+        expected = mean * (1 - mean / 2) * (n + one_x)  # 2pq a person of two alleles
+        if expected > 1e-9 * n:
+            info[row] = np.dot(deviation, deviation) / expected
+    return info
+
+
 def keep_variants(
-    stats: VariantStats, min_maf: float = 0.0, min_mac: float = 0.0, max_missing: float = 1.0
+    stats: VariantStats,
+    min_maf: float = 0.0,
+    min_mac: float = 0.0,
+    max_missing: float = 1.0,
+    min_hwe_p: float = 0.0,
+    hwe_p: NDArray[np.float64] | None = None,
+    min_info: float = 0.0,
+    info: NDArray[np.float64] | None = None,
+    repeated: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.bool_], dict[str, int]]:
     """Choose the variants to test.
 
@@ -83,20 +137,30 @@ def keep_variants(
         min_maf: least minor allele frequency (plink2 --maf).
         min_mac: least minor allele count (plink2 --mac, regenie --minMAC).
         max_missing: largest share of missing calls (plink2 --geno).
+        min_hwe_p: least p-value of Hardy-Weinberg equilibrium (plink2 --hwe).
+        hwe_p: (n_variants,) from `hardy_weinberg.hardy_weinberg_p`; None: not tested.
+        min_info: least ratio of observed to expected variance (plink2 --mach-r2-filter).
+        info: (n_variants,) from `imputation_info`; None: not asked.
+        repeated: (n_variants,) True where a variant repeats an earlier one (`repeats`); None: none does.
 
     Returns:
-        (n_variants,) bool, True where the variant is kept, and how many were left out for each reason: missing,
-        monomorphic, min_maf, min_mac. A variant counts once, for the first reason in that order.
+        (n_variants,) bool, True where the variant is kept, and how many were left out for each reason: repeated,
+        missing, monomorphic, min_maf, min_mac, min_hwe_p, min_info. A variant counts once, for the first reason in
+        that order.
     """
     maf = np.minimum(stats.effect_allele_frequency, 1.0 - stats.effect_allele_frequency)
     keep = np.ones(len(maf), dtype=bool)
+    nobody = np.zeros(len(maf), dtype=bool)
     reasons: dict[str, int] = {}
     # The small slack keeps a variant that stands exactly on a threshold, whatever the rounding of its sum.
     for reason, fails in (
+        ("repeated", nobody if repeated is None else repeated),
         ("missing", (stats.missing > max_missing + 1e-9) | np.isnan(maf)),
         ("monomorphic", stats.constant),
         ("min_maf", maf < min_maf - 1e-9),
         ("min_mac", stats.minor_allele_count < min_mac - 1e-4),
+        ("min_hwe_p", nobody if hwe_p is None else hwe_p < min_hwe_p),
+        ("min_info", nobody if info is None else info < min_info - 1e-6),
     ):
         reasons[reason] = int(np.count_nonzero(keep & fails))
         keep &= ~fails

@@ -120,6 +120,17 @@ def test_open_genotypes__truncated_bed(write_bed):
         open_genotypes(path)
 
 
+@pytest.mark.parametrize(("n", "left", "message"), [(9, 8, "too long: 8 participants in the .fam"),
+                                                    (9, 4, "too long"), (7, 6, "more people than the 6 participants"),
+                                                    (8, 5, "more people than the 5 participants")])  # fmt: skip
+def test_open_genotypes__bed_of_more_people_than_the_fam(write_bed, n, left, message):
+    path = write_bed(np.random.default_rng(0).integers(0, 3, (20, n)).astype(float))
+    fam = path.with_suffix(".fam")
+    fam.write_text("".join(fam.read_text().splitlines(keepends=True)[:left]))
+    with pytest.raises(GenotypeError, match=message):
+        open_genotypes(path)
+
+
 @pytest.mark.parametrize(
     ("head", "message"),
     [(b"PK\x03", "6c 1b 01, found 50 4b 03"), (b"\x6c\x1b\x00", "sample-major"), (b"", "6c 1b 01, found $")],
@@ -148,7 +159,7 @@ def test_open_genotypes__packed_pvar(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("x.bgen", r"BGEN is not read yet; convert it with plink2 --bgen .* --make-pgen"), ("x.vcf", "found .vcf"),
+    [("x.bgen", "cannot be opened as a BGEN"), ("x.vcf", r"wanted a .bed, .pgen or .bgen file, found .vcf"),
      ("x", "no suffix")],
 )  # fmt: skip
 def test_open_genotypes__other_formats(tmp_path: Path, name, message):

@@ -12,6 +12,7 @@ from edp_assets.science.genetics.plink_tables import (
     read_fam,
     read_psam,
     read_pvar,
+    read_sample,
 )
 
 BIM = "1 rs1 0 10 A G\n1 rs2 0 20 C T\n"
@@ -121,3 +122,26 @@ def test_read_psam__headers(tmp_path):
     path.write_text("#FID IID SEX\n1 a 2\n1 b\n")
     with pytest.raises(GenotypeError, match=r"line 3: wanted 3 fields .* found 2"):
         read_psam(path)
+
+
+def test_read_sample__the_second_id(tmp_path: Path):
+    path = tmp_path / "x.sample"
+    path.write_text("ID_1 ID_2 missing sex\n0 0 0 D\nf1 i1 0 1\nf1 i2 0 2\n\n")
+    assert read_sample(path) == ["i1", "i2"]
+    path.write_text("ID missing\n0 0\ni1 0\ni2 0\n")
+    assert read_sample(path) == ["i1", "i2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"x\.sample: wanted two lines of head .*, found an empty file"),
+        ("ID_1 ID_2 missing\nf1 i1 0\n", r"wanted two lines of head .*, found ID_1 ID_2 missing / f1 i1 0"),
+        ("ID_1 ID_2 missing\n0 0 0\nf1 i1\n", r"line 3: wanted 3 fields \(ID_1 ID_2 missing\), found 2; 1 such lines"),
+        ("ID_1 ID_2 missing\n0 0 0\nf1 i1 0\nf2 i1 0\n", "1 IIDs occur more than once, the first is i1"),
+    ],
+)
+def test_read_sample__says_what_is_wrong(tmp_path: Path, text: str, message: str):
+    (tmp_path / "x.sample").write_text(text)
+    with pytest.raises(GenotypeError, match=message):
+        read_sample(tmp_path / "x.sample")

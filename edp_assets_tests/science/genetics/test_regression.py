@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -50,24 +52,46 @@ def test_associate_directly__units_of_the_phenotype_do_not_matter(data):
     np.testing.assert_allclose(small.beta * 1e12, large.beta, rtol=1e-4)
 
 
-def test_associate_directly__regenie_s_published_effects(regenie, regenie_tables):
-    # With one chromosome its LOCO predictions are 0. It divides by N - 1 where plink2 has N - C - 1.
+def loco_offsets(path: Path, chromosome: str, iids: list[str]) -> np.ndarray:
+    """Return regenie's predictions from the other chromosomes, (n_participants,); its file names people FID_IID."""
+    names, *rows = [line.split() for line in path.read_text().splitlines()]
+    (row,) = [row for row in rows if row[0] == chromosome]
+    offset = dict(zip(names[1:], row[1:], strict=True))
+    return np.array([float(offset[f"{iid}_{iid}"]) for iid in iids])
+
+
+@pytest.mark.parametrize("name", ["Y1", "Y2"])
+@pytest.mark.parametrize("suffix", [".bed", ".pgen", ".bgen"])
+def test_associate_directly__regenie_s_published_effects(regenie, regenie_tables, suffix, name):
+    # test_lin_out.log: --step 2 --bgen --ref-first, three covariates, LOCO predictions (all 0: one chromosome).
     covariates, phenotypes = regenie_tables["covariates"], regenie_tables["phenotype"]
-    Q = covariate_basis([covariates[name].to_numpy() for name in ("V1", "V2", "V3")])
-    with open_genotypes(regenie / "example.bed") as file:
-        assert [int(iid) for iid in file.sample_ids] == phenotypes["IID"].to_list()
-        G, variants = file.read(0, file.n_variants), file.variants
-    for name in ("Y1", "Y2"):
-        published = pl.read_csv(regenie / f"test_lin_out_{name}.regenie", separator=" ")
-        sign = np.where(variants["effect_allele"].cast(pl.Int64) == published["ALLELE1"], 1, -1)
-        y = phenotypes[name].to_numpy()
-        found, _ = associate_directly(G, y, Q)
-        np.testing.assert_allclose(sign * found.beta, published["BETA"], atol=1e-5)
-        gg = np.square(residualise(centre(G)[0].T, Q)).sum(axis=0)
-        score_error = np.sqrt(np.square(residualise(y, Q)).sum() / (len(y) - 1) / gg)
-        np.testing.assert_allclose(score_error, published["SE"], rtol=1e-5)
-        # A t-test and a score test of small effects differ by little.
-        np.testing.assert_allclose(found.neg_log_10_p_value, published["LOG10P"], atol=0.02)
+    Q = covariate_basis([covariates[each].to_numpy() for each in ("V1", "V2", "V3")])
+    with open_genotypes(regenie / f"example{suffix}") as file:
+        assert [int(iid) for iid in file.sample_ids] == phenotypes["IID"].to_list() == covariates["IID"].to_list()
+        G, variants, iids = file.read(0, file.n_variants), file.variants, file.sample_ids
+    published = pl.read_csv(regenie / f"test_lin_out_{name}.regenie", separator=" ")
+    same = variants["effect_allele"].cast(pl.Int64) == published["ALLELE1"]
+    # The .bgen counts its second allele, as regenie's run on it did; the other two files were written counting the
+    # other one.
+    assert same.all() if suffix == ".bgen" else not same.any()
+    sign = np.where(same, 1, -1)
+    y = phenotypes[name].to_numpy() - loco_offsets(regenie / f"fit_lin_out_{name[1]}.loco", "1", iids)
+    np.testing.assert_allclose(sign * associate_directly(G, y, Q)[0].beta, published["BETA"], atol=1e-5)
+    # In float64, as a chi-squared of 1e-7 (there are two) would show float32's rounding at 1e-3.
+    G = G.astype(np.float64)
+    found, _ = associate_directly(G, y, Q)
+    np.testing.assert_allclose(sign * found.beta, published["BETA"], atol=1e-5)
+    # Its test is a score test, with the phenotype's variance over N - 1 where plink2's t-test has N - C - 1.
+    gg = np.square(residualise(centre(G)[0].T, Q)).sum(axis=0)
+    yy = np.square(residualise(y, Q)).sum()
+    np.testing.assert_allclose(np.sqrt(yy / (len(y) - 1) / gg), published["SE"], rtol=1e-5)
+    chi_squared = np.square(found.beta) * gg / (yy / (len(y) - 1))
+    np.testing.assert_allclose(chi_squared, published["CHISQ"], rtol=1e-3)
+    np.testing.assert_allclose(
+        np.where(same, 1, -1) * G.mean(axis=1) / 2 + ~same.to_numpy(), published["A1FREQ"], atol=1e-6
+    )
+    # A t-test and a score test of small effects differ by little.
+    np.testing.assert_allclose(found.neg_log_10_p_value, published["LOG10P"], atol=0.02)
 
 
 def test_associate_directly__untestable_variants_are_nan(data):
