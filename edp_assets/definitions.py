@@ -17,6 +17,7 @@ from edp_assets.assets import (  # noqa: E402
     encoders,
     evidence,
     few_shot,
+    genes,
     imaging,
     permutation,
     phenotype_figures,
@@ -27,6 +28,7 @@ from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  #
 
 STAGES = (
     cohort,
+    genes,
     imaging,
     encoders,
     evidence,

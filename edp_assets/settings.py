@@ -261,6 +261,15 @@ class AssociationSettings(Section):
         return -math.log10(self.threshold)
 
 
+class GeneSettings(Section):
+    """How variants come to genes (paper, section 4.1)."""
+
+    build: Literal["GRCh37", "GRCh38", "NCBI36"] | None = Field(
+        None, description="genome build of variant_to_gene; null: its layout's, else the cohort's"
+    )
+    nearest_kb: float = Field(500, ge=0, description="farthest that a nearest gene may be, kb (our choice)")
+
+
 class EvidenceSettings(Section):
     """What embeddings are tried on (paper, Tables 3 and 4)."""
 
@@ -312,6 +321,7 @@ class Settings(Section):
     few_shot: FewShotSettings = FewShotSettings()
     island: IslandSettings = IslandSettings()
     association: AssociationSettings = AssociationSettings()
+    genes: GeneSettings = GeneSettings()
     evidence: EvidenceSettings = EvidenceSettings()
 
     @classmethod
@@ -320,7 +330,7 @@ class Settings(Section):
 
         `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.mae]`, `[encoders.video_mae]`,
         `[encoders.imagenet]`, `[labels]`, `[classifier]`, `[clustering]`, `[island]`, `[few_shot]`,
-        `[association]` and `[evidence]` override the sections of the same names.
+        `[association]`, `[genes]` and `[evidence]` override the sections of the same names.
         """
         organs = {
             name: {**(ORGANS[name].model_dump() if name in ORGANS else {}), **overrides}
@@ -333,7 +343,7 @@ class Settings(Section):
             raise ValueError(f"cohort.toml: [encoders.{unknown[0]}] is not an encoder; known: {', '.join(known)}")
         sections = {
             name: document[name]
-            for name in ("labels", "classifier", "clustering", "island", "few_shot", "association", "evidence")
+            for name in ("labels", "classifier", "clustering", "island", "few_shot", "association", "genes", "evidence")
             if name in document
         }
         try:

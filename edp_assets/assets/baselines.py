@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import polars as pl
 
 from edp_assets.assets import cohort, imaging
-from edp_assets.assets.association import hit_stages, summary_statistics
+from edp_assets.assets.association import summary_statistics
+from edp_assets.assets.hits import hit_stages
 from edp_assets.assets.people import genotyped_sample
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Partitions, Stored
