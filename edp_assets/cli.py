@@ -160,6 +160,9 @@ def _close(home: Home) -> None:
     hits = summary.hits_by_disease(home.warehouse)
     if hits.height:
         _table("Genes at genome-wide significance (Table 1 of the paper)", hits)
+    loci = summary.loci_by_disease(home.warehouse)
+    if loci.height:
+        _table("Loci at genome-wide significance (Table 1 of the paper, by locus)", loci)
     organs = summary.hits_by_organ(home.warehouse)
     if organs.height:
         _table("Genes by organ (Table 2 of the paper)", organs)
@@ -169,7 +172,7 @@ def _close(home: Home) -> None:
     excluded = summary.left_out(home.warehouse)
     if excluded.height:
         _table("Left out", excluded)
-    report = write_report(home.report, hits, organs, quality, excluded)
+    report = write_report(home.report, hits, loci, organs, quality, excluded)
     _say(f"warehouse: {home.warehouse}\nreport:    {report}\nUI:        make ui (same EDP_HOME)")
 
 

@@ -261,6 +261,20 @@ class AssociationSettings(Section):
         return -math.log10(self.threshold)
 
 
+class LociSettings(Section):
+    """How associated variants become loci; LD's numbers are the defaults of plink1.9 --clump."""
+
+    clumping: Literal["distance", "ld"] = Field(
+        "distance",
+        description="distance: association.locus_window_kb round a lead; ld: by LD in the association's people",
+    )
+    min_r2: float = Field(0.5, gt=0, le=1, description="ld: least r^2 with the lead (--clump-r2)")
+    window_kb: float = Field(250, gt=0, description="ld: largest distance to the lead, kb (--clump-kb)")
+    max_p: float = Field(
+        0.01, gt=0, le=1, description="ld: largest p of a locus's variants beside its lead (--clump-p2)"
+    )
+
+
 class GeneSettings(Section):
     """How variants come to genes (paper, section 4.1)."""
 
@@ -321,6 +335,7 @@ class Settings(Section):
     few_shot: FewShotSettings = FewShotSettings()
     island: IslandSettings = IslandSettings()
     association: AssociationSettings = AssociationSettings()
+    loci: LociSettings = LociSettings()
     genes: GeneSettings = GeneSettings()
     evidence: EvidenceSettings = EvidenceSettings()
 
@@ -330,7 +345,7 @@ class Settings(Section):
 
         `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.mae]`, `[encoders.video_mae]`,
         `[encoders.imagenet]`, `[labels]`, `[classifier]`, `[clustering]`, `[island]`, `[few_shot]`,
-        `[association]`, `[genes]` and `[evidence]` override the sections of the same names.
+        `[association]`, `[loci]`, `[genes]` and `[evidence]` override the sections of the same names.
         """
         organs = {
             name: {**(ORGANS[name].model_dump() if name in ORGANS else {}), **overrides}
@@ -343,7 +358,17 @@ class Settings(Section):
             raise ValueError(f"cohort.toml: [encoders.{unknown[0]}] is not an encoder; known: {', '.join(known)}")
         sections = {
             name: document[name]
-            for name in ("labels", "classifier", "clustering", "island", "few_shot", "association", "genes", "evidence")
+            for name in (
+                "labels",
+                "classifier",
+                "clustering",
+                "island",
+                "few_shot",
+                "association",
+                "loci",
+                "genes",
+                "evidence",
+            )
             if name in document
         }
         try:

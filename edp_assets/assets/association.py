@@ -12,7 +12,7 @@ import polars as pl
 
 from edp_assets.assets import cohort, imaging
 from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
-from edp_assets.assets.hits import hit_stages
+from edp_assets.assets.hits import hit_stages, people_of_basis
 from edp_assets.assets.people import Sample, genotyped_sample
 from edp_assets.assets.phenotypes import PHENOTYPES, PhenotypeStages
 from edp_assets.assets.stage import Stage, StageRun, stage
@@ -193,7 +193,7 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
         table="label_overlap",
         inputs={"edp_scores": phenotypes.edp_scores, "association_basis": basis, "icd10_cases": cohort.icd10_cases},
     )(label_overlap)
-    _, hits = hit_stages(statistics, "association")
+    _, hits = hit_stages(statistics, "association", {"association_basis": basis}, people_of_basis)
     return AssociationStages(basis, products, statistics, hits)
 
 
