@@ -203,6 +203,24 @@ def report() -> None:
     _close(home)
 
 
+@cli.command()
+@click.option("--organ", default=None, help="The organ.")
+@click.option("--icd10", default=None, help="The ICD-10 code, or set.label.")
+@click.option("--encoder", default="mae", show_default=True, help="The encoder.")
+@click.option(
+    "--method", default=None, help="One method alone, or a baseline (icd10_whole_cohort, ...); else every EDP."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the files.")
+@_readable
+def export(organ: str | None, icd10: str | None, encoder: str, method: str | None, out: Path) -> None:
+    """Write stored summary statistics as GWAS-SSF v1.0, a .tsv.gz with its -meta.yaml for each phenotype."""
+    from edp_assets.export import Asked
+    from edp_assets.export import export as write
+    from edp_assets.storage.workspace import Workspace
+
+    write(Workspace.current(), Asked(organ, icd10, encoder, method), out, _say)
+
+
 def main() -> None:
     """Entry point of `edp`."""
     cli(prog_name="edp")

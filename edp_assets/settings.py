@@ -284,6 +284,20 @@ class GeneSettings(Section):
     nearest_kb: float = Field(500, ge=0, description="farthest that a nearest gene may be, kb (our choice)")
 
 
+class StudySettings(Section):
+    """What GWAS-SSF's metadata asks of a study that the files do not tell; NR: not reported."""
+
+    ancestry_category: tuple[str, ...] = Field(
+        ("NR",), description="broad ancestry of the people, GWAS Catalog's words"
+    )
+    ancestry: tuple[str, ...] = Field(("NR",), description="their ancestry in the study's own words")
+    ancestry_method: tuple[str, ...] = Field((), description="self-reported, genetically determined")
+    genotyping_technology: tuple[str, ...] = Field(("NR",), description="such as Genome-wide genotyping array")
+    imputation_panel: str | None = Field(None, description="reference panel of imputed genotypes")
+    imputation_software: str | None = Field(None, description="software of imputed genotypes")
+    author_notes: str | None = Field(None, description="anything a reader should know")
+
+
 class EvidenceSettings(Section):
     """What embeddings are tried on (paper, Tables 3 and 4)."""
 
@@ -338,6 +352,7 @@ class Settings(Section):
     loci: LociSettings = LociSettings()
     genes: GeneSettings = GeneSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    study: StudySettings = StudySettings()
 
     @classmethod
     def from_toml(cls, document: dict[str, Any]) -> Settings:
@@ -345,7 +360,7 @@ class Settings(Section):
 
         `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.mae]`, `[encoders.video_mae]`,
         `[encoders.imagenet]`, `[labels]`, `[classifier]`, `[clustering]`, `[island]`, `[few_shot]`,
-        `[association]`, `[loci]`, `[genes]` and `[evidence]` override the sections of the same names.
+        `[association]`, `[loci]`, `[genes]`, `[evidence]` and `[study]` override the sections of the same names.
         """
         organs = {
             name: {**(ORGANS[name].model_dump() if name in ORGANS else {}), **overrides}
@@ -368,6 +383,7 @@ class Settings(Section):
                 "loci",
                 "genes",
                 "evidence",
+                "study",
             )
             if name in document
         }
