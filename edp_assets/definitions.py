@@ -12,6 +12,7 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 from edp_assets.assets import (  # noqa: E402
     association,
+    association_figures,
     baselines,
     cohort,
     encoders,
@@ -35,6 +36,7 @@ STAGES = (
     phenotypes,
     phenotype_figures,
     association,
+    association_figures,
     permutation,
     baselines,
     few_shot,

@@ -199,6 +199,15 @@ SCHEMAS: dict[str, Schema] = {
         "cluster": Column(pl.Int32, "the cluster shown; null where all or none are", nullable=True),
         "path": Column(pl.String, "PNG file, relative to EDP_HOME"),
     },
+    "association_figures": {
+        "encoder": ENCODER,
+        "organ": ORGAN,
+        "figure": Column(pl.String, "manhattan, qq"),
+        "icd10": Column(pl.String, "ICD-10 code"),
+        "method": PHENOTYPE["method"],
+        "cluster": PHENOTYPE["cluster"],
+        "path": Column(pl.String, "PNG file, relative to EDP_HOME"),
+    },
     "association_basis": {
         "organ": ORGAN,
         "eid": EID,
@@ -259,6 +268,7 @@ WAREHOUSE_TABLES = (
     "label_overlap",
     "permuted_labels",
     "phenotype_figures",
+    "association_figures",
     "cluster_enrichment",
     "lead_variants",
     "gene_hits",
