@@ -160,6 +160,9 @@ def _close(home: Home) -> None:
     hits = summary.hits_by_disease(home.warehouse)
     if hits.height:
         _table("Genes at genome-wide significance (Table 1 of the paper)", hits)
+    loci = summary.loci_by_disease(home.warehouse)
+    if loci.height:
+        _table("Loci at genome-wide significance (Table 1 of the paper, by locus)", loci)
     organs = summary.hits_by_organ(home.warehouse)
     if organs.height:
         _table("Genes by organ (Table 2 of the paper)", organs)
@@ -169,7 +172,7 @@ def _close(home: Home) -> None:
     excluded = summary.left_out(home.warehouse)
     if excluded.height:
         _table("Left out", excluded)
-    report = write_report(home.report, hits, organs, quality, excluded)
+    report = write_report(home.report, hits, loci, organs, quality, excluded)
     _say(f"warehouse: {home.warehouse}\nreport:    {report}\nUI:        make ui (same EDP_HOME)")
 
 
@@ -198,6 +201,24 @@ def report() -> None:
     if not home.warehouse.exists():
         raise _Failure(f"{home.warehouse} is not there: run `edp run COHORT` or `edp demo` first.")
     _close(home)
+
+
+@cli.command()
+@click.option("--organ", default=None, help="The organ.")
+@click.option("--icd10", default=None, help="The ICD-10 code, or set.label.")
+@click.option("--encoder", default="mae", show_default=True, help="The encoder.")
+@click.option(
+    "--method", default=None, help="One method alone, or a baseline (icd10_whole_cohort, ...); else every EDP."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the files.")
+@_readable
+def export(organ: str | None, icd10: str | None, encoder: str, method: str | None, out: Path) -> None:
+    """Write stored summary statistics as GWAS-SSF v1.0, a .tsv.gz with its -meta.yaml for each phenotype."""
+    from edp_assets.export import Asked
+    from edp_assets.export import export as write
+    from edp_assets.storage.workspace import Workspace
+
+    write(Workspace.current(), Asked(organ, icd10, encoder, method), out, _say)
 
 
 def main() -> None:

@@ -12,11 +12,13 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 from edp_assets.assets import (  # noqa: E402
     association,
+    association_figures,
     baselines,
     cohort,
     encoders,
     evidence,
     few_shot,
+    genes,
     imaging,
     permutation,
     phenotype_figures,
@@ -27,12 +29,14 @@ from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  #
 
 STAGES = (
     cohort,
+    genes,
     imaging,
     encoders,
     evidence,
     phenotypes,
     phenotype_figures,
     association,
+    association_figures,
     permutation,
     baselines,
     few_shot,

@@ -271,6 +271,43 @@ class AssociationSettings(Section):
         return -math.log10(self.threshold)
 
 
+class LociSettings(Section):
+    """How associated variants become loci; LD's numbers are the defaults of plink1.9 --clump."""
+
+    clumping: Literal["distance", "ld"] = Field(
+        "distance",
+        description="distance: association.locus_window_kb round a lead; ld: by LD in the association's people",
+    )
+    min_r2: float = Field(0.5, gt=0, le=1, description="ld: least r^2 with the lead (--clump-r2)")
+    window_kb: float = Field(250, gt=0, description="ld: largest distance to the lead, kb (--clump-kb)")
+    max_p: float = Field(
+        0.01, gt=0, le=1, description="ld: largest p of a locus's variants beside its lead (--clump-p2)"
+    )
+
+
+class GeneSettings(Section):
+    """How variants come to genes (paper, section 4.1)."""
+
+    build: Literal["GRCh37", "GRCh38", "NCBI36"] | None = Field(
+        None, description="genome build of variant_to_gene; null: its layout's, else the cohort's"
+    )
+    nearest_kb: float = Field(500, ge=0, description="farthest that a nearest gene may be, kb (our choice)")
+
+
+class StudySettings(Section):
+    """What GWAS-SSF's metadata asks of a study that the files do not tell; NR: not reported."""
+
+    ancestry_category: tuple[str, ...] = Field(
+        ("NR",), description="broad ancestry of the people, GWAS Catalog's words"
+    )
+    ancestry: tuple[str, ...] = Field(("NR",), description="their ancestry in the study's own words")
+    ancestry_method: tuple[str, ...] = Field((), description="self-reported, genetically determined")
+    genotyping_technology: tuple[str, ...] = Field(("NR",), description="such as Genome-wide genotyping array")
+    imputation_panel: str | None = Field(None, description="reference panel of imputed genotypes")
+    imputation_software: str | None = Field(None, description="software of imputed genotypes")
+    author_notes: str | None = Field(None, description="anything a reader should know")
+
+
 class EvidenceSettings(Section):
     """What embeddings are tried on (paper, Tables 3 and 4)."""
 
@@ -322,7 +359,10 @@ class Settings(Section):
     few_shot: FewShotSettings = FewShotSettings()
     island: IslandSettings = IslandSettings()
     association: AssociationSettings = AssociationSettings()
+    loci: LociSettings = LociSettings()
+    genes: GeneSettings = GeneSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    study: StudySettings = StudySettings()
 
     @classmethod
     def from_toml(cls, document: dict[str, Any]) -> Settings:
@@ -330,7 +370,7 @@ class Settings(Section):
 
         `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.mae]`, `[encoders.video_mae]`,
         `[encoders.imagenet]`, `[labels]`, `[classifier]`, `[clustering]`, `[island]`, `[few_shot]`,
-        `[association]` and `[evidence]` override the sections of the same names.
+        `[association]`, `[loci]`, `[genes]`, `[evidence]` and `[study]` override the sections of the same names.
         """
         organs = {
             name: {**(ORGANS[name].model_dump() if name in ORGANS else {}), **overrides}
@@ -343,7 +383,18 @@ class Settings(Section):
             raise ValueError(f"cohort.toml: [encoders.{unknown[0]}] is not an encoder; known: {', '.join(known)}")
         sections = {
             name: document[name]
-            for name in ("labels", "classifier", "clustering", "island", "few_shot", "association", "evidence")
+            for name in (
+                "labels",
+                "classifier",
+                "clustering",
+                "island",
+                "few_shot",
+                "association",
+                "loci",
+                "genes",
+                "evidence",
+                "study",
+            )
             if name in document
         }
         try:

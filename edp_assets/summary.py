@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from edp_assets.science.genetics.loci import merge_loci, shared_loci
 from edp_assets.storage import warehouse
 
 _HITS = """
@@ -34,6 +35,8 @@ LEFT JOIN whole w ON w.icd10 = c.icd10 AND w.gene = g.gene
 GROUP BY ALL ORDER BY c.encoder, c.organ, c.icd10
 """
 
+_LEADS = "SELECT encoder, organ, icd10, method, chromosome, locus_start, locus_end FROM lead_variants"
+
 _ORGANS = """
 SELECT o.organ, count(*) AS scans, g.source, g.genes
 FROM organ_volumes o LEFT JOIN (
@@ -59,6 +62,27 @@ _EXCLUDED = "SELECT stage, organ, reason, count(*) AS left_out FROM excluded GRO
 def hits_by_disease(path: Path) -> pl.DataFrame:
     """Genes hit for each organ and code: whole cohort, imaging cohort, both EDPs, overlaps (paper, Table 1)."""
     return warehouse.query(path, _HITS)
+
+
+def loci_by_disease(path: Path, gap_kb: float = 500) -> pl.DataFrame:
+    """Loci hit for each organ and code, and those shared with the whole cohort's: the table of genes, by locus.
+
+    Loci whose bounds lie within `gap_kb` (thousand base pairs) of each other are one: within a method, its clusters
+    together, and between an EDP and the code itself.
+    """
+    leads = warehouse.query(path, _LEADS)
+    cells = warehouse.query(path, "SELECT DISTINCT encoder, organ, icd10 FROM phenotype_selection ORDER BY ALL")
+    loci = merge_loci(leads, ["encoder", "organ", "icd10", "method"], gap_kb)
+    rows = []
+    for cell in cells.iter_rows(named=True):
+        own = loci.filter(**cell)
+        code = loci.filter(icd10=cell["icd10"])
+        whole, imaging = (code.filter(method=f"icd10_{name}_cohort") for name in ("whole", "imaging"))
+        found = {method: own.filter(method=method) for method in ("classifier", "clustering", "island")}
+        shared = {f"{name}_and_whole": shared_loci(each, whole, gap_kb).height for name, each in found.items()}
+        counts = {name: each.height for name, each in found.items()}
+        rows.append({**cell, "whole_cohort": whole.height, "imaging_cohort": imaging.height, **counts, **shared})
+    return pl.DataFrame(rows)
 
 
 def hits_by_organ(path: Path) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""From EDPs to genes: the projection basis of an organ, every EDP's GWAS from it, loci and gene hits."""
+"""From EDPs to their associations: the projection basis of an organ, and every EDP's GWAS from it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import polars as pl
 
 from edp_assets.assets import cohort, imaging
 from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
+from edp_assets.assets.hits import hit_stages, people_of_basis
 from edp_assets.assets.people import Sample, genotyped_sample
 from edp_assets.assets.phenotypes import PHENOTYPES, PhenotypeStages
 from edp_assets.assets.stage import Stage, StageRun, stage
-from edp_assets.storage.lake import Partition, Partitions, Stored
+from edp_assets.storage.lake import Partitions, Stored
 from edp_assets.storage.schemas import empty
 
 log = logging.getLogger(__name__)
@@ -143,63 +144,6 @@ def label_overlap(
     return Stored(frame, metadata={"phenotypes": frame.height})
 
 
-def hit_stages(statistics: Stage, group: str) -> tuple[Stage, Stage]:
-    """Define and return `lead_variants` and `gene_hits` beside a stage of summary statistics, few-shot ones alike."""
-    dimensions = statistics.spec.dimensions
-    key = "/".join(statistics.spec.asset).removesuffix("gwas_summary_stats")
-    kind = statistics.spec.table.removesuffix("gwas_summary_stats")
-
-    @stage(
-        f"{key}lead_variants",
-        group=group,
-        dimensions=dimensions,
-        table=f"{kind}lead_variants",
-        inputs={"gwas_summary_stats": statistics},
-        streamed=("gwas_summary_stats",),
-        settings=("association",),
-    )
-    def lead_variants(run: StageRun, gwas_summary_stats: Partition) -> Stored:
-        """The most significant variant of each locus, with the locus's bounds."""
-        from edp_assets.science.genetics.loci import lead_variants as leads_of
-
-        chosen = run.workspace.settings.association
-        threshold = chosen.neg_log_10_threshold
-        phenotypes = _significant(gwas_summary_stats, threshold)
-        leads = [leads_of(phenotype, threshold, chosen.locus_window_kb) for phenotype in phenotypes]
-        frame = pl.concat([empty("lead_variants"), *leads], how="diagonal_relaxed")
-        return Stored(frame, metadata={"loci": frame.height})
-
-    @stage(
-        f"{key}gene_hits",
-        group=group,
-        dimensions=dimensions,
-        table=f"{kind}gene_hits",
-        inputs={"gwas_summary_stats": statistics, "variant_to_gene": cohort.variant_to_gene},
-        streamed=("gwas_summary_stats",),
-        settings=("association",),
-    )
-    def gene_hits(run: StageRun, gwas_summary_stats: Partition, variant_to_gene: pl.DataFrame) -> Stored:
-        """The genes hit: each associated variant's gene with the highest variant-to-gene score (paper, section 4)."""
-        from edp_assets.science.genetics.genes import gene_hits as hits_of
-
-        threshold = run.workspace.settings.association.neg_log_10_threshold
-        hits = [empty("gene_hits")]
-        for phenotype in _significant(gwas_summary_stats, threshold):
-            label = phenotype.select("encoder", "organ", "icd10", "method", "cluster").row(0, named=True)
-            found = hits_of(phenotype, variant_to_gene, threshold)
-            hits.append(found.with_columns(**{k: pl.lit(v) for k, v in label.items()}))
-        frame = pl.concat(hits, how="diagonal_relaxed")
-        return Stored(frame, metadata={"genes": frame["gene"].drop_nulls().n_unique()})
-
-    return lead_variants, gene_hits
-
-
-def _significant(statistics: Partition, threshold: float) -> list[pl.DataFrame]:
-    """Return the associated variants of each phenotype of a partition, reading no others."""
-    hits = statistics.scan().filter(pl.col("neg_log_10_p_value") > threshold).collect()
-    return hits.partition_by("method", "cluster", maintain_order=True) if hits.height else []
-
-
 @dataclass(frozen=True)
 class AssociationStages:
     """The association stages of one encoder that others build on."""
@@ -252,7 +196,7 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
         table="label_overlap",
         inputs={"edp_scores": phenotypes.edp_scores, "association_basis": basis, "icd10_cases": cohort.icd10_cases},
     )(label_overlap)
-    _, hits = hit_stages(statistics, "association")
+    _, hits = hit_stages(statistics, "association", {"association_basis": basis}, people_of_basis)
     return AssociationStages(basis, products, statistics, hits)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import polars as pl
 
 from edp_assets.assets import cohort, imaging
-from edp_assets.assets.association import hit_stages, summary_statistics
+from edp_assets.assets.association import summary_statistics
+from edp_assets.assets.hits import hit_stages
 from edp_assets.assets.people import genotyped_sample
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.storage.lake import Partitions, Stored
+from edp_assets.storage.lake import Partition, Partitions, Stored
 from edp_assets.storage.schemas import empty
 
 IMAGING, WHOLE, VOLUME = "icd10_imaging_cohort", "icd10_whole_cohort", "organ_volume"
@@ -36,9 +37,13 @@ def imaging_cohort_gwas(
     run: StageRun, icd10_cases: pl.DataFrame, participants: pl.DataFrame, organ_volumes: Partitions
 ) -> Stored:
     """The code as a binary trait among people with a usable scan (paper, section 4.1, baseline 1)."""
+    return _binary_gwas(run, icd10_cases, _imaged(organ_volumes), participants, IMAGING)
+
+
+def _imaged(organ_volumes: Partitions) -> pl.DataFrame:
+    """Return who has a usable scan, of any organ."""
     # A run of some organs alone has those people's scans; a further organ makes this stage out of date.
-    imaged = pl.concat([organ_volumes[cell].select("eid") for cell in organ_volumes.stored()]).unique()
-    return _binary_gwas(run, icd10_cases, imaged, participants, IMAGING)
+    return pl.concat([organ_volumes[cell].select("eid") for cell in organ_volumes.stored()]).unique()
 
 
 @stage(
@@ -115,5 +120,26 @@ def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, participants: 
     return stored
 
 
-for _statistics in (imaging_cohort_gwas, whole_cohort_gwas, organ_volume_gwas):
-    hit_stages(_statistics, "baselines")
+def _people_imaged(run: StageRun, participants: Partition, organ_volumes: Partitions) -> list[str]:
+    return _people(run, _imaged(organ_volumes), participants)
+
+
+def _people_whole(run: StageRun, participants: Partition) -> list[str]:
+    return _people(run, participants.columns("eid"), participants)
+
+
+def _people_of_organ(run: StageRun, participants: Partition, organ_volumes: Partition) -> list[str]:
+    return _people(run, organ_volumes.columns("eid"), participants, run["organ"])
+
+
+def _people(run: StageRun, people: pl.DataFrame, participants: Partition, organ: str | None = None) -> list[str]:
+    """Return those of the people whom the baseline's association has."""
+    table = participants.scan().collect()
+    return genotyped_sample(run, people, table, "/".join(run.spec.asset), organ).people["eid"].to_list()
+
+
+_PARTICIPANTS = {"participants": cohort.participants}
+_VOLUMES = {**_PARTICIPANTS, "organ_volumes": imaging.organ_volumes}
+hit_stages(imaging_cohort_gwas, "baselines", _VOLUMES, _people_imaged)
+hit_stages(whole_cohort_gwas, "baselines", _PARTICIPANTS, _people_whole)
+hit_stages(organ_volume_gwas, "baselines", _VOLUMES, _people_of_organ)

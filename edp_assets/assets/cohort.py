@@ -134,15 +134,6 @@ def icd10_cases(run: StageRun, diagnoses: pl.DataFrame, binary_labels: pl.DataFr
     return Stored(frame, metadata={"cases": frame.height})
 
 
-@stage("variant_to_gene", group="cohort", dimensions=(), table="variant_to_gene", files=("variant_to_gene",))
-def variant_to_gene(run: StageRun) -> Stored:
-    """Variant-to-gene scores (Open Targets), one row a variant and gene."""
-    from edp_assets.science.genetics.genes import read_variant_to_gene
-
-    path = run.workspace.cohort.variant_to_gene
-    return Stored(empty("variant_to_gene") if path is None else read_variant_to_gene(path))
-
-
 @stage(
     "factor_values",
     group="cohort",

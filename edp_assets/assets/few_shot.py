@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort
-from edp_assets.assets.association import ASSOCIATIONS, gwas_summary_stats, hit_stages
+from edp_assets.assets.association import ASSOCIATIONS, gwas_summary_stats
 from edp_assets.assets.candidates import classifier_row, cluster_row, prepared_organ
 from edp_assets.assets.encoders import ENCODERS
+from edp_assets.assets.hits import hit_stages, people_of_basis
 from edp_assets.assets.phenotypes import CELL, PHENOTYPES, score_frame
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Partition, Stored
@@ -173,7 +174,7 @@ def few_shot_stages(name: str) -> None:
             "embedding_associations": association.embedding_associations,
         },
     )(gwas_summary_stats)
-    _, hits = hit_stages(statistics, GROUP)
+    _, hits = hit_stages(statistics, GROUP, {"association_basis": association.association_basis}, people_of_basis)
     stage(
         f"{name}/few_shot_comparison",
         **options,

@@ -5,23 +5,15 @@ What is drawn how is in `figures.phenotypes`; this module decides what: the best
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
-
-import dagster as dg
 import polars as pl
 
 from edp_assets.assets import cohort
+from edp_assets.assets.album import Album
 from edp_assets.assets.encoders import ENCODERS
 from edp_assets.assets.phenotypes import PHENOTYPES
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.storage.home import replace_bytes
 from edp_assets.storage.lake import Partitions, Stored, cell_of
 from edp_assets.storage.schemas import empty
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 BEST = 6
 """Clusters, and codes of the classifier, that have a figure of their own: those of the smallest p."""
@@ -45,7 +37,7 @@ def phenotype_figures(
     from edp_assets.figures import phenotypes as draw
 
     settings, organ = run.workspace.settings, run["organ"]
-    album = _Album(run)
+    album = Album(run, (run["organ"],), ("icd10", "cluster"))
     candidates = _named(phenotype_selection, icd10_codes)
     classifier = candidates.filter(pl.col("method") == "classifier")
     clustering = candidates.filter(pl.col("method") == "clustering")
@@ -89,41 +81,6 @@ def _named(selection: Partitions, icd10_codes: pl.DataFrame) -> pl.DataFrame:
     frames = [empty("phenotype_selection").select(DRAWN), *(selection.partition(c).columns(*DRAWN) for c in cells)]
     names = icd10_codes.filter("studied").select("icd10", "chapter", "description")
     return pl.concat(frames).join(names, on="icd10", how="inner", maintain_order="left")
-
-
-class _Album:
-    """The figures of one cell: files under the report, rows of the table, metadata."""
-
-    def __init__(self, run: StageRun) -> None:
-        self.run = run
-        self.folder = run.workspace.home.figures / run.encoder / run["organ"]
-        self.rows: list[dict[str, Any]] = []
-        self.metadata: dict[str, Any] = {}
-
-    def add(
-        self, figure: str, drawn: Figure, *, icd10: str | None = None, cluster: int | None = None, shown: bool = True
-    ) -> None:
-        """Write a figure as a PNG file and, where it is to be shown, keep it for the metadata."""
-        from edp_assets.figures.render import png_to_markdown, to_png
-
-        names = [str(part) for part in (figure, icd10, cluster) if part is not None]
-        path = self.folder / f"{quote('-'.join(names), safe='')}.png"
-        png = to_png(drawn)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        replace_bytes(path, png)
-        if shown:
-            self.metadata["_".join(names)] = dg.MetadataValue.md(png_to_markdown(png, " ".join(names)))
-        label = {"encoder": self.run.encoder, "organ": self.run["organ"], "icd10": icd10, "cluster": cluster}
-        self.rows.append({**label, "figure": figure, "path": str(path.relative_to(self.run.workspace.home.root))})
-
-    def stored(self) -> Stored:
-        """Return the table of the figures; files of earlier ones that were not drawn again are removed."""
-        drawn = {Path(row["path"]).name for row in self.rows}
-        for file in self.folder.glob("*.png"):
-            if file.name not in drawn:
-                file.unlink()
-        frame = pl.DataFrame(self.rows, schema=empty("phenotype_figures").schema)
-        return Stored(frame, metadata={"figures": frame.height, **self.metadata})
 
 
 for _name, _above in ENCODERS.items():

@@ -53,7 +53,7 @@ def check_cohort(
     if known is not None:
         problems += factor_problems(cohort, participants.table, traits.table)
     problems += _check_codes(cohort, diagnoses.table, labels.table, scans.table)
-    problems += _check_variant_to_gene(cohort)
+    problems += _check_genes(cohort)
     say("opening the genotypes")
     problems += _check_genotypes(cohort, participants.table["eid"], scans.table["eid"])
     if deep:
@@ -93,21 +93,36 @@ def _check_traits(cohort: Cohort, eids: pl.Series, known: set[str] | None) -> li
     return [Problem("note", cohort.label(cohort.traits), "", wanted, found, remedy)]
 
 
-def _check_variant_to_gene(cohort: Cohort) -> list[Problem]:
-    from edp_assets.science.genetics.genes import VARIANT_TO_GENE_COLUMNS, read_variant_to_gene
+def _check_genes(cohort: Cohort) -> list[Problem]:
+    """Open what says which gene a variant goes to: the variant-to-gene table, and the gene table."""
+    from edp_assets.science.genetics.genes import read_genes
+    from edp_assets.science.genetics.open_targets import TABLE_COLUMNS, check_table, same_build
 
-    path = cohort.variant_to_gene
+    path, problems = cohort.variant_to_gene, []
     if path is None:
         found, remedy = "none in cohort.toml", 'add variant_to_gene = "..."; until then no variant is mapped to a gene'
-        return [Problem("note", "cohort.toml", "[cohort]", "a variant-to-gene table", found, remedy)]
-    try:
-        read_variant_to_gene(path)
-    except (ValueError, OSError, pl.exceptions.PolarsError) as error:
-        found = str(error).replace(f"{cohort.folder}/", "").splitlines()[0]
-        wanted = f"a table with the columns {', '.join(VARIANT_TO_GENE_COLUMNS)}"
-        remedy = "correct the file, or its name in cohort.toml"
-        return [Problem("refused", cohort.label(path), "", wanted, found, remedy)]
-    return []
+        problems.append(Problem("note", "cohort.toml", "[cohort]", "a variant-to-gene table", found, remedy))
+
+    def read_variant_to_gene(path: Path) -> None:
+        layout = check_table(path, cohort.credible_sets)
+        same_build(path, layout, cohort.settings.genes.build, cohort.genome_build)
+
+    readers: list[tuple[Path | None, Callable[[Path], object], tuple[str, ...]]] = [
+        (path, read_variant_to_gene, tuple(TABLE_COLUMNS)),
+        (cohort.gene_table, read_genes, ("gene", "chromosome", "start", "end")),
+    ]
+    for file, read, columns in readers:
+        try:
+            if file is not None:
+                read(file)
+        except (ValueError, OSError, RuntimeError, pl.exceptions.PolarsError) as error:
+            found = str(error).replace(f"{cohort.folder}/", "").splitlines()[0]
+            wanted, remedy = (
+                f"a table with the columns {', '.join(columns)}",
+                "correct the file, or its name in cohort.toml",
+            )
+            problems.append(Problem("refused", cohort.label(file or cohort.folder), "", wanted, found, remedy))
+    return problems
 
 
 def _check_genotypes(cohort: Cohort, participants: pl.Series, imaged: pl.Series) -> list[Problem]:

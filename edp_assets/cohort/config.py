@@ -33,7 +33,7 @@ BUILD_ALIASES = {
 CHROMOSOMES = (*(str(i) for i in range(1, 23)), "X", "Y", "MT")
 GENOTYPE_FORMATS = (".bed", ".pgen", ".bgen")
 REQUIRED = ("name", "genome_build", "participants", "diagnoses", "scans")
-OPTIONAL = ("withdrawn", "traits", "trait_dictionary", "variant_to_gene")
+OPTIONAL = ("withdrawn", "traits", "trait_dictionary", "variant_to_gene", "credible_sets", "gene_table")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class Cohort:
         withdrawn: eids, one a line; None: nobody withdrew.
         traits: table for the PheWAS: eid and one column a trait; None: no PheWAS.
         trait_dictionary: table, `schema.TRAIT_DICTIONARY`.
-        variant_to_gene: table, `schema.VARIANT_TO_GENE`; None: no genes.
+        variant_to_gene: table, `schema.VARIANT_TO_GENE`, or one as Open Targets publishes it; None: no genes.
+        credible_sets: Open Targets' credible sets, which its L2G needs; None: no L2G.
+        gene_table: table, `schema.GENES`; None: no variant goes to its nearest gene.
         genotypes: genotype file as written, `{chromosome}` standing for 1 to 22, X, Y, MT.
         settings: every setting of a run.
     """
@@ -65,6 +67,8 @@ class Cohort:
     traits: Path | None
     trait_dictionary: Path | None
     variant_to_gene: Path | None
+    credible_sets: Path | None
+    gene_table: Path | None
     genotypes: str
     settings: Settings
 
@@ -142,6 +146,8 @@ def parse_cohort(folder: Path) -> tuple[Cohort | None, list[Problem]]:
         traits=paths.get("traits"),
         trait_dictionary=paths.get("trait_dictionary"),
         variant_to_gene=paths.get("variant_to_gene"),
+        credible_sets=paths.get("credible_sets"),
+        gene_table=paths.get("gene_table"),
         genotypes=genotypes,
         settings=settings,
     )

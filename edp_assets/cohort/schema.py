@@ -103,6 +103,16 @@ VARIANT_TO_GENE: Table = {
 }
 """One row a variant and gene."""
 
+GENES: Table = {
+    "gene": Column(pl.String, "gene symbol", "Ensembl", required=True),
+    "chromosome": Column(pl.String, "chromosome, 1 to 22, X, Y, MT", "Ensembl", required=True),
+    "start": Column(pl.Int64, "first position, base pairs, in the cohort's genome build", "Ensembl", required=True),
+    "end": Column(pl.Int64, "last position, base pairs", "Ensembl", required=True),
+    "tss": Column(pl.Int64, "transcription start site of the canonical transcript, base pairs", "Ensembl"),
+    "gene_id": Column(pl.String, "Ensembl gene id", "Ensembl"),
+}
+"""One row a gene."""
+
 EXCLUDED: dict[str, DataType] = {"eid": pl.String, "organ": pl.String, "stage": pl.String, "reason": pl.String}
 """Who or what was left out; `eid` is null for the withdrawn, who appear in no output, and for codes."""
 

@@ -22,13 +22,19 @@ _MEANINGS = (
 
 
 def write_report(
-    folder: Path, hits: pl.DataFrame, organs: pl.DataFrame, quality: pl.DataFrame, excluded: pl.DataFrame
+    folder: Path,
+    hits: pl.DataFrame,
+    loci: pl.DataFrame,
+    organs: pl.DataFrame,
+    quality: pl.DataFrame,
+    excluded: pl.DataFrame,
 ) -> Path:
     """Write `index.html` with the closing tables and return its path."""
     body = [
         "<h1>Gene hits of embedding-derived phenotypes</h1>",
         f"<p>{escape(_MEANINGS)}</p>",
         "<h2>By disease and organ</h2>" + _table(hits),
+        "<h2>Loci by disease and organ</h2>" + _table(loci),
         "<h2>By organ</h2>" + _table(organs),
         "<h2>What embeddings hold</h2>" + _table(quality),
         "<h2>Left out</h2>" + (_table(excluded) if excluded.height else "<p>Nobody.</p>"),

@@ -52,11 +52,23 @@ SCHEMAS: dict[str, Schema] = {
     },
     "icd10_cases": {"icd10": Column(pl.String, "ICD-10 code"), "eid": Column(pl.String, "a case, in the whole cohort")},
     "variant_to_gene": {
-        "variant_id": Column(pl.String, "chromosome_position_reference_alternate", nullable=True),
+        "chromosome": Column(pl.String, "chromosome, 1 to 22, X, Y, MT; null where unknown", nullable=True),
+        "base_pair_location": Column(pl.Int64, "position, base pairs, in the table's genome build", nullable=True),
+        "variant_id": Column(
+            pl.String, "chromosome_position_reference_alternate; null where only the rsid holds", nullable=True
+        ),
         "rsid": Column(pl.String, "variant identifier", nullable=True),
+        "gene": Column(pl.String, "symbol of the variant's best gene; its id where no symbol is known"),
+        "gene_id": Column(pl.String, "Ensembl gene id", nullable=True),
+        "score": Column(pl.Float64, "variant-to-gene score (Open Targets: V2G overall score, or L2G)"),
+    },
+    "genes": {
         "gene": Column(pl.String, "gene symbol"),
         "gene_id": Column(pl.String, "Ensembl gene id", nullable=True),
-        "score": Column(pl.Float64, "variant-to-gene score (Open Targets overall score)"),
+        "chromosome": Column(pl.String, "chromosome, 1 to 22, X, Y, MT"),
+        "start": Column(pl.Int64, "first position, base pairs, in the cohort's genome build"),
+        "end": Column(pl.Int64, "last position, base pairs"),
+        "tss": Column(pl.Int64, "transcription start site, base pairs", nullable=True),
     },
     "masked_crops": {
         "organ": ORGAN,
@@ -187,6 +199,15 @@ SCHEMAS: dict[str, Schema] = {
         "cluster": Column(pl.Int32, "the cluster shown; null where all or none are", nullable=True),
         "path": Column(pl.String, "PNG file, relative to EDP_HOME"),
     },
+    "association_figures": {
+        "encoder": ENCODER,
+        "organ": ORGAN,
+        "figure": Column(pl.String, "manhattan, qq"),
+        "icd10": Column(pl.String, "ICD-10 code"),
+        "method": PHENOTYPE["method"],
+        "cluster": PHENOTYPE["cluster"],
+        "path": Column(pl.String, "PNG file, relative to EDP_HOME"),
+    },
     "association_basis": {
         "organ": ORGAN,
         "eid": EID,
@@ -212,9 +233,12 @@ SCHEMAS: dict[str, Schema] = {
     },
     "gene_hits": {
         **PHENOTYPE,
-        "gene": Column(pl.String, "gene with the highest score for the variant; null: no row", nullable=True),
+        "gene": Column(pl.String, "gene with the highest score for the variant, or nearest; null: none", nullable=True),
         "gene_id": Column(pl.String, "Ensembl gene id", nullable=True),
-        "score": Column(pl.Float64, "variant-to-gene score", nullable=True),
+        "score": Column(pl.Float64, "variant-to-gene score; null: none, the nearest gene", nullable=True),
+        "assigned_by": Column(
+            pl.String, "variant_to_gene, or nearest_gene as a fallback; null: no gene", nullable=True
+        ),
         "rsid": Column(pl.String, "the gene's most significant variant"),
         "chromosome": VARIANT_STATISTICS["chromosome"],
         "base_pair_location": VARIANT_STATISTICS["base_pair_location"],
@@ -245,6 +269,7 @@ WAREHOUSE_TABLES = (
     "label_overlap",
     "permuted_labels",
     "phenotype_figures",
+    "association_figures",
     "cluster_enrichment",
     "lead_variants",
     "gene_hits",

@@ -123,7 +123,9 @@ class Workspace:
             # A .bed or .pgen is described by the tables beside it, a .bgen by its .sample; a .bgi is an index only.
             beside = [file for path in chosen for file in sorted(path.parent.glob(f"{path.stem}.*"))]
             return _hash([signature(file) for file in beside if file.suffix != ".bgi"])
-        path: Path | dict[str, Path] | None = getattr(self.cohort, name)
+        path: Path | dict[str, Path] | str | None = getattr(self.cohort, name)
+        if isinstance(path, str):  # what cohort.toml itself says
+            return path
         if isinstance(path, dict):
             return _hash({key: signature(each) for key, each in path.items()})
         return "absent" if path is None else signature(path)
@@ -179,7 +181,9 @@ class Fingerprints:
 
 
 def signature(path: Path) -> str:
-    """Return a file's size and modification time: what tells a replaced file without reading it."""
+    """Return a file's size and modification time: what tells a replaced file unread (a folder: of all in it)."""
+    if path.is_dir():
+        return _hash([(file.name, signature(file)) for file in sorted(path.rglob("*")) if file.is_file()])
     try:
         status = path.stat()
     except FileNotFoundError:

@@ -300,3 +300,19 @@ def test_check_cohort__3000_people_and_3600_scans_are_quick(
     assert time.monotonic() - start < 3
     # 600 rows repeat, and 18 files are shared between people.
     assert len(problems) == 618
+
+
+def test_check_cohort__gene_tables_of_the_wrong_kind_are_refused(
+    cohort_folder: Path, edit: Callable[..., None]
+) -> None:
+    toml, table = cohort_folder / "cohort.toml", cohort_folder / "variant_to_gene.csv"
+    edit(toml, "[genotypes]", 'gene_table = "genes.csv"\n[genotypes]')
+    (cohort_folder / "genes.csv").write_text("gene,chromosome,start,end\nFTO,16,9,2\n")
+    table.write_text("studyLocusId,geneId,score\na,E,0.5\n")
+    found = {p.file: p.found for p in check_cohort(cohort_folder, deep=False) if p.severity == "refused"}
+    assert found["variant_to_gene.csv"].startswith("variant_to_gene.csv: L2G names loci, not variants")
+    assert found["genes.csv"].startswith("genes.csv, row 1: wanted a gene, a chromosome and whole numbers start <= end")
+    table.write_text("chr_id,position,ref_allele,alt_allele,gene_id,overall_score\n1,5,A,C,E,0.5\n")
+    (cohort_folder / "genes.csv").write_text("gene,chromosome,start,end\nFTO,16,2,9\n")
+    (problem,) = check_cohort(cohort_folder, deep=False)
+    assert "(v2g_scored) is of GRCh38, the genotypes are of GRCh37" in problem.found

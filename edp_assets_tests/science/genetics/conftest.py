@@ -53,3 +53,9 @@ def write_bed(tmp_path: Path) -> WriteBed:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def open_targets_v2g() -> Path:
+    (file,) = public_data("open_targets_v2g").glob("v2g.rs1421085.*.tsv.gz")
+    return file

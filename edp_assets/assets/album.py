@@ -1,0 +1,65 @@
+"""The figures of one cell: PNG files under the report, rows of a table, metadata. What is drawn is not decided here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import dagster as dg
+import polars as pl
+
+from edp_assets.assets.stage import StageRun
+from edp_assets.storage.home import replace_bytes
+from edp_assets.storage.lake import Stored
+from edp_assets.storage.schemas import empty
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Album:
+    """The figures of one cell, in a folder of their own."""
+
+    def __init__(self, run: StageRun, folders: tuple[str, ...], labels: tuple[str, ...]) -> None:
+        """Make an empty album.
+
+        Args:
+            run: the cell.
+            folders: where its files lie, below the encoder's folder.
+            labels: columns of the table that name a figure beside its kind, encoder and organ; null where not given.
+        """
+        self.run = run
+        self.labels = labels
+        self.folder = run.workspace.home.figures / run.encoder
+        for name in folders:
+            self.folder /= quote(name, safe="").replace(".", "%2E")
+        self.rows: list[dict[str, Any]] = []
+        self.metadata: dict[str, Any] = {}
+
+    def add(self, figure: str, drawn: Figure, *, shown: bool = True, **names: str | int | None) -> None:
+        """Write a figure as a PNG file and, where it is to be shown, keep it for the metadata."""
+        from edp_assets.figures.render import png_to_markdown, to_png
+
+        parts = [figure, *(str(names[label]) for label in self.labels if names.get(label) is not None)]
+        path = self.folder / f"{quote('-'.join(parts), safe='')}.png"
+        png = to_png(drawn)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        replace_bytes(path, png)
+        if shown:
+            self.metadata["_".join(parts)] = dg.MetadataValue.md(png_to_markdown(png, " ".join(parts)))
+        label = {
+            "encoder": self.run.encoder,
+            "organ": self.run["organ"],
+            **{name: names.get(name) for name in self.labels},
+        }
+        self.rows.append({**label, "figure": figure, "path": str(path.relative_to(self.run.workspace.home.root))})
+
+    def stored(self) -> Stored:
+        """Return the table of the figures; files of earlier ones that were not drawn again are removed."""
+        drawn = {Path(row["path"]).name for row in self.rows}
+        for file in self.folder.glob("*.png"):
+            if file.name not in drawn:
+                file.unlink()
+        frame = pl.DataFrame(self.rows, schema=empty(self.run.spec.table).schema)
+        return Stored(frame, metadata={"figures": frame.height, **self.metadata})

@@ -1,0 +1,156 @@
+"""`edp export`: summary statistics of one organ and code out of the lake, as files that the GWAS Catalog takes.
+
+How such a file looks is in `science.genetics.gwas_ssf`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+
+from edp_assets.cohort.icd10 import description
+from edp_assets.science.genetics.gwas_ssf import CHROMOSOME_NUMBERS, COLUMNS, write_metadata, write_statistics
+from edp_assets.storage.lake import cell_of
+from edp_assets.storage.workspace import Workspace
+
+ROWS_A_FRAME = 131_072
+
+BASELINES = {
+    "icd10_imaging_cohort": "{icd10} as a binary trait among people with a scan",
+    "icd10_whole_cohort": "{icd10} as a binary trait",
+    "organ_volume": "Volume of the {organ}",
+}
+"""Methods without an encoder, and what their trait is."""
+
+EDP = "Embedding-derived phenotype of the {organ} for {icd10}: {method}, encoder {encoder}"
+
+
+class ExportError(ValueError):
+    """Nothing is stored for what was asked."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which summary statistics are wanted; a method of None is every EDP of the cell."""
+
+    organ: str | None
+    icd10: str | None
+    encoder: str = "mae"
+    method: str | None = None
+
+
+def export(workspace: Workspace, asked: Asked, folder: Path, say: Callable[[str], None] = lambda _: None) -> list[Path]:
+    """Write one .tsv.gz and its metadata for each phenotype asked for, and return the files of statistics.
+
+    Rows are streamed by chromosome, so that memory does not grow with variants.
+
+    Raises:
+        ExportError: nothing is stored for it; the message says what is.
+    """
+    file = _stored(workspace, asked)
+    phenotypes = _phenotypes(file, asked)
+    if not phenotypes:
+        others = ", ".join(sorted({method for method, _ in _phenotypes(file, replace(asked, method=None))}))
+        why = f"the cell has {others}" if others else "the table phenotype_selection says why none was selected"
+        raise ExportError(f"{_name(asked)}: no phenotype has summary statistics; {why}")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for method, cluster in phenotypes:
+        parts = [None if method in BASELINES else asked.encoder, asked.organ, asked.icd10, method, cluster]
+        name = "-".join(quote(str(part), safe="") for part in parts if part is not None)
+        path = folder / f"{name}.tsv.gz"
+        told = write_statistics(path, _frames(file, method, cluster))
+        write_metadata(path, told, _about(workspace, asked, method, cluster, told.largest_n), date.today())
+        left_out = "".join(f"; {n} variants left out: {reason}" for reason, n in told.left_out.items())
+        say(f"{path}: {told.rows} variants{left_out}")
+        written.append(path)
+    return written
+
+
+def _stored(workspace: Workspace, asked: Asked) -> Path:
+    """Return the lake's file of what was asked for."""
+    asset = (asked.method if asked.method in BASELINES else asked.encoder, "gwas_summary_stats")
+    dimensions = {"organ": asked.organ, "icd10": asked.icd10}
+    if asked.method is not None and asked.method.startswith("icd10_"):
+        del dimensions["organ"]
+    if asked.method == "organ_volume":
+        del dimensions["icd10"]
+    if lacking := [f"--{name}" for name, value in dimensions.items() if value is None]:
+        raise ExportError(f"{' and '.join(lacking)} must be given for {asked.method or 'EDPs'}")
+    cell = cell_of({name: value for name, value in dimensions.items() if value is not None})
+    path = workspace.lake.path(asset, cell)
+    if not path.exists():
+        there = [" x ".join(key for _, key in stored) for stored in workspace.lake.cells(asset)]
+        more = f" and {len(there) - 20} more" if len(there) > 20 else ""
+        found = f"stored are {', '.join(there[:20])}{more}" if there else f"{'/'.join(asset)} has none stored yet"
+        raise ExportError(f"{_name(asked)}: no summary statistics are stored; {found}. `edp run` makes them")
+    return path
+
+
+def _name(asked: Asked) -> str:
+    return ", ".join(part for part in (asked.encoder, asked.organ, asked.icd10, asked.method) if part)
+
+
+def _phenotypes(file: Path, asked: Asked) -> list[tuple[str, int | None]]:
+    found = pl.scan_parquet(file, hive_partitioning=False).select("method", "cluster").unique()
+    if asked.method is not None:
+        found = found.filter(pl.col("method") == asked.method)
+    return found.collect(engine="streaming").sort("method", "cluster", nulls_last=True).rows()
+
+
+def _frames(file: Path, method: str, cluster: int | None) -> Iterator[pl.DataFrame]:
+    """Yield one phenotype's rows by chromosome in natural order, then those of other contigs."""
+    import duckdb
+
+    columns = ", ".join(COLUMNS)
+    source = f"SELECT {columns} FROM read_parquet([$file], hive_partitioning = false) "  # noqa: S608
+    of = "WHERE method = $method AND cluster IS NOT DISTINCT FROM $cluster AND "
+    values: dict[str, Any] = {"file": str(file), "method": method, "cluster": cluster}
+    with duckdb.connect() as connection:
+        for chromosome in CHROMOSOME_NUMBERS:
+            rows = connection.sql(source + of + "chromosome = $c", params={**values, "c": chromosome})
+            yield from map(pl.DataFrame, rows.to_arrow_reader(ROWS_A_FRAME))
+        others = connection.sql(
+            source + of + "NOT list_contains($known, chromosome)", params={**values, "known": list(CHROMOSOME_NUMBERS)}
+        )
+        yield from map(pl.DataFrame, others.to_arrow_reader(ROWS_A_FRAME))
+
+
+def _about(workspace: Workspace, asked: Asked, method: str, cluster: int | None, n: int) -> dict[str, Any]:
+    """Return the standard's fields on trait, genotypes, people and model."""
+    settings, study = workspace.settings, workspace.settings.study
+    code = asked.icd10 or ""
+    text = description(code) if code else None
+    trait = BASELINES.get(method, EDP).format(
+        organ=asked.organ,
+        icd10=f"ICD-10 {code} ({text})" if text else code,
+        encoder=asked.encoder,
+        method=method if cluster is None else f"{method} {cluster}",
+    )
+    sample = {
+        "sample_ancestry_category": list(study.ancestry_category),
+        "sample_ancestry": list(study.ancestry),
+        "sample_size": n,
+        "ancestry_method": list(study.ancestry_method) or None,
+        "case_control_study": method.startswith("icd10_"),
+    }
+    return {
+        "author_notes": study.author_notes,
+        "trait_description": [trait],
+        "genome_assembly": workspace.cohort.genome_build,
+        "genotyping_technology": list(study.genotyping_technology),
+        "imputation_panel": study.imputation_panel,
+        "imputation_software": study.imputation_software,
+        "samples": [{name: value for name, value in sample.items() if value is not None}],
+        "sex": "combined",
+        "analysis_software": f"edp_assets {version('edp_assets')}",
+        "adjusted_covariates": list(settings.association.covariates),
+        "minor_allele_freq_lower_limit": settings.association.min_maf,
+    }

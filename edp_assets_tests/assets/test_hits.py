@@ -1,0 +1,119 @@
+"""Lead variants as a stage, by distance and by LD in the association's own people; loci shared with the baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from edp_assets import summary
+from edp_assets.assets.association import ASSOCIATIONS
+from edp_assets.assets.hits import leads_function, people_of_basis
+from edp_assets.assets.stage import REGISTRY, StageRun
+from edp_assets.settings import Settings
+from edp_assets.storage import warehouse
+from edp_assets.storage.lake import Lake, Partition, Stored, cell_of
+from edp_assets.storage.schemas import conform, empty
+
+ORGAN, CELL = cell_of({"organ": "liver"}), cell_of({"organ": "liver", "icd10": "K76"})
+STATISTICS, BASIS = ASSOCIATIONS["mae"].gwas_summary_stats.spec.asset, ASSOCIATIONS["mae"].association_basis.spec.asset
+N = 80
+
+
+def write_genotypes(stem: Path, G: np.ndarray) -> Path:
+    """Write (n_variants, n_participants) counts of A, the positions 1000 base pairs apart."""
+    codes = np.full((len(G), -(-G.shape[1] // 4) * 4), 0, dtype=np.uint8)
+    codes[:, : G.shape[1]] = np.select([G == 2, G == 1], [0, 2], 3)
+    packed = codes.reshape(len(G), -1, 4) @ np.array([1, 4, 16, 64], dtype=np.uint8)
+    stem.with_suffix(".bed").write_bytes(b"\x6c\x1b\x01" + packed.astype(np.uint8).tobytes())
+    stem.with_suffix(".bim").write_text("".join(f"1 rs{i} 0 {1000 * (i + 1)} A G\n" for i in range(len(G))))
+    stem.with_suffix(".fam").write_text("".join(f"{i:03d} {i:03d} 0 0 0 -9\n" for i in range(G.shape[1])))
+    return stem.with_suffix(".bed")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> SimpleNamespace:
+    """Three variants: among the people associated the first two are the same, among the others they are not."""
+    rng = np.random.default_rng(0)
+    G = rng.binomial(2, 0.4, (3, N))
+    G[1, : N // 2] = G[0, : N // 2]
+    bed = write_genotypes(tmp_path / "g", G)
+    lake = Lake(tmp_path / "lake")
+    eids = [f"{i:03d}" for i in range(N // 2)]
+    basis = pl.DataFrame({"organ": "liver", "eid": eids, "basis": [[1.0]] * (N // 2), "covariates": [[1.0]] * (N // 2)})
+    lake.write(BASIS, ORGAN, "association_basis", Stored(basis), "")
+    label = {"encoder": "mae", "organ": "liver", "icd10": "K76", "method": "classifier"}
+    rows = [
+        {**label, "chromosome": "1", "base_pair_location": 1000 * (i + 1), "effect_allele": "A", "other_allele": "G",
+         "rsid": f"rs{i}", "neg_log_10_p_value": p, "n": 40, "beta": 1.0, "standard_error": 0.1,
+         "effect_allele_frequency": 0.4}
+        for i, p in enumerate((9.0, 5.0, 8.0))
+    ]  # fmt: skip
+    frame = pl.concat([empty("gwas_summary_stats"), pl.DataFrame(rows)], how="diagonal_relaxed")
+    lake.write(STATISTICS, CELL, "gwas_summary_stats", Stored(frame), "")
+    cohort = SimpleNamespace(genotype_paths=lambda: {"1": bed, "2": tmp_path / "not opened.bed"})
+    return SimpleNamespace(lake=lake, cohort=cohort, settings=Settings())
+
+
+def leads(workspace: SimpleNamespace, **loci: object) -> list[tuple[object, ...]]:
+    workspace.settings = Settings.from_toml({"loci": loci})
+    run = StageRun(CELL, REGISTRY["mae", "lead_variants"].spec, workspace)
+    partitions = (Partition(workspace.lake, STATISTICS, CELL), Partition(workspace.lake, BASIS, ORGAN))
+    stored = leads_function(people_of_basis)(run, partitions[0], association_basis=partitions[1])
+    return conform(stored.frames, "lead_variants").select("rsid", "locus_start", "locus_end").rows()
+
+
+def test_lead_variants__by_distance(workspace: SimpleNamespace) -> None:
+    assert leads(workspace) == [("rs0", 1000, 3000)]
+
+
+def test_lead_variants__by_ld_in_the_people_associated(workspace: SimpleNamespace) -> None:
+    assert leads(workspace, clumping="ld") == [("rs0", 1000, 2000), ("rs2", 3000, 3000)]
+    assert leads(workspace, clumping="ld", max_p=1e-6) == [("rs0", 1000, 1000), ("rs2", 3000, 3000)]
+
+
+def test_lead_variants__none_opens_no_genotypes(workspace: SimpleNamespace) -> None:
+    workspace.lake.write(STATISTICS, CELL, "gwas_summary_stats", Stored(empty("gwas_summary_stats")), "")
+    workspace.cohort = None
+    assert leads(workspace, clumping="ld") == []
+
+
+def test_loci_by_disease__counts_what_edps_share_with_the_code(tmp_path: Path) -> None:
+    lake, path = Lake(tmp_path / "lake"), tmp_path / "w.duckdb"
+
+    def write(asset: str, cell: dict[str, str], method: str, *places: tuple[str, int, int, int | None]) -> None:
+        label = {"encoder": "mae" if asset == "mae" else None, "organ": cell.get("organ"), "icd10": "K76"}
+        rows = [
+            {**label, "method": method, "cluster": cluster, "chromosome": c, "base_pair_location": start,
+             "effect_allele": "A", "other_allele": "G", "rsid": "", "neg_log_10_p_value": 9.0, "n": 9, "beta": 1.0,
+             "standard_error": 0.1, "effect_allele_frequency": 0.4, "locus_start": start, "locus_end": end}
+            for c, start, end, cluster in places
+        ]  # fmt: skip
+        frame = pl.concat([empty("lead_variants"), pl.DataFrame(rows)], how="diagonal_relaxed")
+        lake.write((asset, "lead_variants"), cell_of(cell), "lead_variants", Stored(frame), "")
+        warehouse.refresh(path, lake, "lead_variants", (asset, "lead_variants"), [cell_of(cell)])
+
+    near, far = 1_300_000, 3_000_000
+    write("mae", {"organ": "liver", "icd10": "K76"}, "clustering", ("1", 1_000_000, 1_000_000, 0),
+          ("1", near, near, 1), ("1", far, far, 0), ("2", 5, 5, 0))  # fmt: skip
+    write(
+        "icd10_whole_cohort",
+        {"icd10": "K76"},
+        "icd10_whole_cohort",
+        ("1", 600_000, 700_000, None),
+        ("2", far, far, None),
+    )
+    selection = {"encoder": "mae", "organ": "liver", "icd10": "K76", "method": "clustering", "cases": 1, "controls": 1,
+                 "selected": True, "reason": ""}  # fmt: skip
+    frame = pl.concat([empty("phenotype_selection"), pl.DataFrame([selection])], how="diagonal_relaxed")
+    lake.write(("mae", "phenotype_selection"), CELL, "phenotype_selection", Stored(frame), "")
+    warehouse.refresh(path, lake, "phenotype_selection", ("mae", "phenotype_selection"), [CELL])
+    (row,) = summary.loci_by_disease(path).rows(named=True)
+    assert row == {
+        "encoder": "mae", "organ": "liver", "icd10": "K76", "whole_cohort": 2, "imaging_cohort": 0, "classifier": 0,
+        "clustering": 3, "island": 0, "classifier_and_whole": 0, "clustering_and_whole": 1, "island_and_whole": 0,
+    }  # fmt: skip
+    assert summary.loci_by_disease(path, gap_kb=100).row(0, named=True)["clustering_and_whole"] == 0
