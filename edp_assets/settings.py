@@ -368,9 +368,8 @@ class Settings(Section):
     def from_toml(cls, document: dict[str, Any]) -> Settings:
         """Build the settings from a parsed `cohort.toml`; raises ValueError that names every wrong key.
 
-        `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.mae]`, `[encoders.video_mae]`,
-        `[encoders.imagenet]`, `[labels]`, `[classifier]`, `[clustering]`, `[island]`, `[few_shot]`,
-        `[association]`, `[loci]`, `[genes]`, `[evidence]` and `[study]` override the sections of the same names.
+        `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.X]` overrides that encoder's
+        recipe, every other section the one of its name.
         """
         organs = {
             name: {**(ORGANS[name].model_dump() if name in ORGANS else {}), **overrides}
@@ -381,22 +380,8 @@ class Settings(Section):
         unknown = sorted(set(encoders) - set(known))
         if unknown:
             raise ValueError(f"cohort.toml: [encoders.{unknown[0]}] is not an encoder; known: {', '.join(known)}")
-        sections = {
-            name: document[name]
-            for name in (
-                "labels",
-                "classifier",
-                "clustering",
-                "island",
-                "few_shot",
-                "association",
-                "loci",
-                "genes",
-                "evidence",
-                "study",
-            )
-            if name in document
-        }
+        named = [name for name in cls.model_fields if name not in ("organs", "encoders", *known)]
+        sections = {name: document[name] for name in named if name in document}
         try:
             used = {"encoders": tuple(name for name in known if name in encoders)} if encoders else {}
             return cls.model_validate({"organs": organs, **used, **encoders, **sections})

@@ -43,7 +43,8 @@ def workspace(tmp_path: Path) -> SimpleNamespace:
     bed = write_genotypes(tmp_path / "g", G)
     lake = Lake(tmp_path / "lake")
     eids = [f"{i:03d}" for i in range(N // 2)]
-    basis = pl.DataFrame({"organ": "liver", "eid": eids, "basis": [[1.0]] * (N // 2), "covariates": [[1.0]] * (N // 2)})
+    one = [[1.0]] * (N // 2)
+    basis = pl.DataFrame({"organ": "liver", "eid": eids, "sex": 0.0, "basis": one, "covariates": one})
     lake.write(BASIS, ORGAN, "association_basis", Stored(basis), "")
     label = {"encoder": "mae", "organ": "liver", "icd10": "K76", "method": "classifier"}
     rows = [
