@@ -103,9 +103,10 @@ def classifier(z: NDArray[np.float64], cases: NDArray[np.bool_]) -> NDArray[np.f
 
 def clustering(z: NDArray[np.float64], cases: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the clustering-guided score of the Leiden cluster in which the cases are most enriched."""
-    from edp_assets.science.phenotypes.clustering import clustering_score, fisher_enrichment, leiden_clusters
+    from edp_assets.science.phenotypes.clustering import clustering_score, fisher_enrichment
+    from edp_assets.science.phenotypes.clusters import leiden_partition
 
-    labels = leiden_clusters(z).labels
+    labels = leiden_partition(z).labels
     enriched = fisher_enrichment(labels, cases).filter(pl.col("odds_ratio") > 1).sort("neg_log_10_p_fisher")
     return clustering_score(z, cases & (labels == enriched["cluster"][-1]))
 
