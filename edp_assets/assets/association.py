@@ -87,7 +87,7 @@ def gwas_summary_stats(
             label = phenotype.select("encoder", "organ", "icd10", "method", "cluster").row(0, named=True)
             scores = association_basis.select("eid").join(phenotype, on="eid", how="left", maintain_order="left")
             if label["method"] == "classifier" and run.workspace.settings.classifier.score == "cross_fitted":
-                yield from _direct_statistics(run, sample, scores["score"].to_numpy(), label)
+                yield from direct_statistics(run, sample, scores["score"].to_numpy(), label, {})
                 continue
             c, yy, outside = score_coordinates(scores["score"].to_numpy(), basis, sample.covariates)
             if outside > LARGEST_OUTSIDE:
@@ -108,16 +108,19 @@ def gwas_summary_stats(
     return stored
 
 
-def _direct_statistics(
-    run: StageRun, sample: Sample, score: np.ndarray, label: Mapping[str, object]
+def direct_statistics(
+    run: StageRun, sample: Sample, y: np.ndarray, label: Mapping[str, object], metadata: dict[str, Any]
 ) -> Iterator[pl.DataFrame]:
-    """Yield the GWAS of a cross-fitted score from the genotypes: of several models, it is not linear in the basis."""
+    """Yield the GWAS of any phenotype (n_participants,) from the genotypes, for what is not linear in the basis.
+
+    So it is with organ volume, which needs no embedding, and with a cross-fitted score, which is of several models.
+    """
     from edp_assets.science.genetics.regression import associate_directly
 
     for chromosome in run.workspace.chromosomes:
-        for variants, block in sample.blocks(run, chromosome, {}):
-            found, _ = associate_directly(block, score, sample.covariates)
-            yield summary_statistics(variants, found, len(score), label)
+        for variants, block in sample.blocks(run, chromosome, metadata):
+            found, _ = associate_directly(block, y, sample.covariates)
+            yield summary_statistics(variants, found, len(y), label)
 
 
 def summary_statistics(variants: pl.DataFrame, found: object, n: int, label: Mapping[str, object]) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from edp_assets.assets import cohort, imaging
-from edp_assets.assets.association import summary_statistics
+from edp_assets.assets.association import direct_statistics, summary_statistics
 from edp_assets.assets.hits import hit_stages
 from edp_assets.assets.people import genotyped_sample
 from edp_assets.assets.stage import StageRun, stage
@@ -101,8 +101,6 @@ def _binary_gwas(
 )
 def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, participants: pl.DataFrame) -> Stored:
     """Organ volume as a quantitative trait (paper, section 4.2)."""
-    from edp_assets.science.genetics.regression import associate_directly
-
     people = organ_volumes.select("eid", "volume_ml")
     sample = genotyped_sample(run, people, participants, f"{VOLUME}/gwas_summary_stats", run["organ"])
     y = sample.people["volume_ml"].to_numpy()
@@ -111,10 +109,7 @@ def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, participants: 
 
     def frames() -> Iterator[pl.DataFrame]:
         yield empty("gwas_summary_stats")
-        for chromosome in run.workspace.chromosomes:
-            for variants, block in sample.blocks(run, chromosome, stored.metadata):
-                found, _ = associate_directly(block, y, sample.covariates)
-                yield summary_statistics(variants, found, len(y), label)
+        yield from direct_statistics(run, sample, y, label, stored.metadata)
 
     stored.frames = frames()
     return stored

@@ -90,34 +90,34 @@ def cluster_rows(z: np.ndarray, cases: np.ndarray, clusters: pl.DataFrame) -> li
     # Without cases or without controls there is nothing to test; the classifier's row says so.
     enrichment = fisher_enrichment(labels, cases) if 0 < cases.sum() < len(cases) else pl.DataFrame()
     return [
-        {
-            **cluster_row(z, cases & (labels == found["cluster"]), found["cluster"]),
-            "controls": found["cluster_size"] - found["cases_in_cluster"],
-            "odds_ratio": found["odds_ratio"],
-            "neg_log_10_p_fisher": found["neg_log_10_p_fisher"],
-            "percentage": found["percentage"],
-        }
+        {**cluster_row(z, cases & (labels == found["cluster"]), found["cluster"]), **_enrichment(found)}
         for found in enrichment.iter_rows(named=True)
     ]
 
 
-def cluster_row(z: np.ndarray, positives: np.ndarray, cluster: int) -> dict[str, Any]:
-    """Return the model of a code's cases in one cluster (n_participants,): whom it is of, and its direction."""
+def _enrichment(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what Fisher's test says of the code among the people of one cluster or island."""
+    shared = {name: found[name] for name in ("odds_ratio", "neg_log_10_p_fisher", "percentage")}
+    return {"controls": found["cluster_size"] - found["cases_in_cluster"], **shared}
+
+
+def cluster_row(z: np.ndarray, positives: np.ndarray, cluster: int, place: str = "cluster") -> dict[str, Any]:
+    """Return the model of a code's cases (n_participants,) in one cluster or island: whom it is of, its direction."""
     from edp_assets.science.phenotypes.clustering import clustering_direction
 
     return {
-        "method": "clustering",
+        "method": {"cluster": "clustering", "island": "island"}[place],
         "cluster": cluster,
         "cases": int(positives.sum()),
         "weights": clustering_direction(z, positives).tolist() if positives.any() else None,
-        "failure": None if positives.any() else "no case in the cluster",
+        "failure": None if positives.any() else f"no case in the {place}",
         "label_used": bits(positives),
     }
 
 
 def island_rows(organ: PreparedOrgan, cases: np.ndarray) -> list[dict[str, Any]]:
     """Return the code's islands, the best first, or why there is none."""
-    from edp_assets.science.phenotypes.clustering import clustering_direction, fisher_enrichment
+    from edp_assets.science.phenotypes.clustering import fisher_enrichment
     from edp_assets.science.phenotypes.errors import PhenotypeError
     from edp_assets.science.phenotypes.islands import find_islands
 
@@ -143,19 +143,6 @@ def island_rows(organ: PreparedOrgan, cases: np.ndarray) -> list[dict[str, Any]]
         inside = np.zeros(len(cases), dtype=bool)
         inside[island.members] = True
         evidence = fisher_enrichment(inside.astype(np.int64), cases).filter(cluster=1).row(0, named=True)
-        rows.append(
-            {
-                "method": "island",
-                "cluster": number,
-                "cases": evidence["cases_in_cluster"],
-                "controls": evidence["cluster_size"] - evidence["cases_in_cluster"],
-                "odds_ratio": evidence["odds_ratio"],
-                "neg_log_10_p_fisher": evidence["neg_log_10_p_fisher"],
-                "percentage": evidence["percentage"],
-                "p_permutation": island.p_permutation,
-                "weights": clustering_direction(organ.z, cases & inside).tolist() if (cases & inside).any() else None,
-                "failure": None if (cases & inside).any() else "no case in the island",
-                "label_used": bits(cases & inside),
-            }
-        )
+        row = cluster_row(organ.z, cases & inside, number, "island")
+        rows.append({**row, **_enrichment(evidence), "p_permutation": island.p_permutation})
     return rows

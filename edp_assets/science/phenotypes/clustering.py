@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from edp_assets.science.phenotypes.errors import PhenotypeError, checked_embeddings, checked_mask
+from edp_assets.science.phenotypes.errors import PhenotypeError, checked_embeddings, checked_mask, unit_rows
 
 TIE_TOLERANCE = 1e-7
 """Tables whose probabilities differ by less than this share count as equally likely (R's fisher.test)."""
@@ -65,7 +65,7 @@ def clustering_direction(z: NDArray, positives: NDArray[np.bool_]) -> NDArray[np
     positives = checked_mask(positives, len(z), "positives")
     if not positives.any():
         raise PhenotypeError("no cases in the cluster")
-    return _unit_rows(z[positives].mean(axis=0, keepdims=True))[0]
+    return unit_rows(z[positives].mean(axis=0, keepdims=True))[0]
 
 
 def clustering_score(z: NDArray, positives: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -89,16 +89,8 @@ def cosine_distance(z: NDArray, direction: NDArray) -> NDArray[np.float64]:
     Raises:
         PhenotypeError: NaN, or an embedding or direction of norm zero.
     """
-    unit = _unit_rows(checked_embeddings(np.asarray(direction)[None]))[0]
-    return 1.0 - _unit_rows(checked_embeddings(z)) @ unit
-
-
-def _unit_rows(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    norms = np.linalg.norm(z, axis=1, keepdims=True)
-    zero = int((norms == 0).sum())
-    if zero:
-        raise PhenotypeError(f"{zero} embeddings have norm zero: cosine similarity is not defined")
-    return z / norms
+    unit = unit_rows(checked_embeddings(np.asarray(direction)[None]))[0]
+    return 1.0 - unit_rows(checked_embeddings(z)) @ unit
 
 
 def _log_fisher(k: int, n_cases: int, size: int, n: int) -> float:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edp_assets.science.phenotypes.errors import PhenotypeError, checked_embeddings, checked_mask
+from edp_assets.science.phenotypes.errors import PhenotypeError, checked_embeddings, checked_mask, unit_rows
 
 Algorithm = Literal["leiden", "kmeans", "agglomerative"]
 ALGORITHMS: tuple[Algorithm, ...] = ("leiden", "kmeans", "agglomerative")
@@ -138,9 +138,7 @@ def _with_graph(z: NDArray, n_neighbors: int, seed: int) -> Any:
     1.11 cannot read; its exact path (scikit-learn) gives the same graph and is slower.
     """
     z = checked_embeddings(z)
-    zero = int((np.linalg.norm(z, axis=1) == 0).sum())
-    if zero:
-        raise PhenotypeError(f"{zero} embeddings have norm zero: cosine similarity is not defined")
+    unit_rows(z)  # refuses an embedding without a direction
     if len(z) <= n_neighbors:
         raise PhenotypeError(f"{len(z)} participants are too few for {n_neighbors} neighbours each")
     import anndata
@@ -183,7 +181,7 @@ def _labels(data: Any, algorithm: Algorithm, n_clusters: int, resolution: float,
             data, resolution=resolution, random_state=seed, flavor="igraph", n_iterations=2, directed=False
         )
         return _by_size(data.obs["leiden"].astype(int).to_numpy())
-    unit = (data.X / np.linalg.norm(data.X, axis=1, keepdims=True)).astype(np.float32)
+    unit = unit_rows(data.X).astype(np.float32)
     if algorithm == "kmeans":
         from sklearn.cluster import KMeans
 

@@ -37,3 +37,16 @@ def checked_mask(mask: NDArray[np.bool_], n_participants: int, name: str = "case
             f"{name} must be boolean, one a participant ({n_participants}), found {mask.dtype} of shape {mask.shape}"
         )
     return mask
+
+
+def unit_rows(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return embeddings (n_participants, n_dims) scaled to length one, which cosine similarity is of.
+
+    Raises:
+        PhenotypeError: an embedding has norm zero.
+    """
+    norms = np.linalg.norm(z, axis=1, keepdims=True)
+    zero = int((norms == 0).sum())
+    if zero:
+        raise PhenotypeError(f"{zero} embeddings have norm zero: cosine similarity is not defined")
+    return z / norms

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edp_assets.science.phenotypes.errors import PhenotypeError, checked_embeddings, checked_mask
+from edp_assets.science.phenotypes.errors import PhenotypeError, checked_embeddings, checked_mask, unit_rows
 
 TIE = 1e-6
 """Distances that differ by less are the same: a float32 cosine distance is exact to about 2e-7."""
@@ -309,8 +309,4 @@ def _unit(z: NDArray) -> NDArray[np.float32]:
     z = checked_embeddings(z)
     if len(z) < 20:
         raise PhenotypeError(f"{len(z)} participants are too few for islands: wanted 20")
-    norms = np.linalg.norm(z, axis=1, keepdims=True)
-    zero = int((norms == 0).sum())
-    if zero:
-        raise PhenotypeError(f"{zero} embeddings have norm zero: cosine similarity is not defined")
-    return (z / norms).astype(np.float32)
+    return unit_rows(z).astype(np.float32)
