@@ -229,7 +229,7 @@ def _valid(piece: dict[str, Any], title: str, problems: list[Problem]) -> bool:
         Settings.from_toml(piece)
     except ValueError as error:
         found = str(error).removeprefix("cohort.toml: ")
-        problems.append(_problem(title, "values as settings.py describes them", found, "correct the values"))
+        problems.append(_problem(title, "values as edp_assets/settings describes them", found, "correct the values"))
         return False
     return True
 

@@ -1,0 +1,115 @@
+"""Typed settings: organs (paper, Table 5), encoder recipes, thresholds. Every field has its unit and source.
+
+Defaults are the paper's; a cohort's `cohort.toml` overrides them by the same names. No paths and no data belong here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import Field, ValidationError
+
+from edp_assets.settings.association import COVARIATES, AssociationSettings, GeneSettings, LociSettings, StudySettings
+from edp_assets.settings.encoders import (
+    VIT_SIZES,
+    EncoderName,
+    EncoderSettings,
+    ImagenetSettings,
+    ItemStatistic,
+    PooledSettings,
+    TokenStatistic,
+    VideoMaeSettings,
+)
+from edp_assets.settings.evidence import EvidenceSettings
+from edp_assets.settings.organs import FACES, ORGANS, Face, OrganSettings
+from edp_assets.settings.phenotypes import (
+    ClassifierSettings,
+    ClusteringSettings,
+    CodeLevel,
+    FewShotSettings,
+    IslandSettings,
+    LabelSetSettings,
+    LabelSettings,
+    SetName,
+)
+from edp_assets.settings.section import Section
+
+__all__ = [
+    "COVARIATES",
+    "FACES",
+    "ORGANS",
+    "VIT_SIZES",
+    "AssociationSettings",
+    "ClassifierSettings",
+    "ClusteringSettings",
+    "CodeLevel",
+    "EncoderName",
+    "EncoderSettings",
+    "EvidenceSettings",
+    "Face",
+    "FewShotSettings",
+    "GeneSettings",
+    "ImagenetSettings",
+    "IslandSettings",
+    "ItemStatistic",
+    "LabelSetSettings",
+    "LabelSettings",
+    "LociSettings",
+    "OrganSettings",
+    "PooledSettings",
+    "Section",
+    "SetName",
+    "Settings",
+    "StudySettings",
+    "TokenStatistic",
+    "VideoMaeSettings",
+]
+
+
+class Settings(Section):
+    """All settings of a run: the paper's, overridden by `cohort.toml`."""
+
+    labels: LabelSettings = LabelSettings()
+    organs: dict[str, OrganSettings] = Field(default_factory=dict, description="the organs that the cohort names")
+    encoders: tuple[EncoderName, ...] = Field(
+        ("mae",), description="encoders of a run: those with a section [encoders.X]; mae where there is none"
+    )
+    mae: EncoderSettings = EncoderSettings()
+    video_mae: VideoMaeSettings = VideoMaeSettings()
+    imagenet: ImagenetSettings = ImagenetSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    clustering: ClusteringSettings = ClusteringSettings()
+    few_shot: FewShotSettings = FewShotSettings()
+    island: IslandSettings = IslandSettings()
+    association: AssociationSettings = AssociationSettings()
+    loci: LociSettings = LociSettings()
+    genes: GeneSettings = GeneSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    study: StudySettings = StudySettings()
+
+    @classmethod
+    def from_toml(cls, document: dict[str, Any]) -> Settings:
+        """Build the settings from a parsed `cohort.toml`; raises ValueError that names every wrong key.
+
+        `[organs.X]` starts from the built-in organ table where X is in it; `[encoders.X]` overrides that encoder's
+        recipe, every other section the one of its name.
+        """
+        organs = {
+            name: {**(ORGANS[name].model_dump() if name in ORGANS else {}), **overrides}
+            for name, overrides in document.get("organs", {}).items()
+        }
+        encoders = dict(document.get("encoders", {}))
+        known = get_args(EncoderName)
+        unknown = sorted(set(encoders) - set(known))
+        if unknown:
+            raise ValueError(f"cohort.toml: [encoders.{unknown[0]}] is not an encoder; known: {', '.join(known)}")
+        named = [name for name in cls.model_fields if name not in ("organs", "encoders", *known)]
+        sections = {name: document[name] for name in named if name in document}
+        try:
+            used = {"encoders": tuple(name for name in known if name in encoders)} if encoders else {}
+            return cls.model_validate({"organs": organs, **used, **encoders, **sections})
+        except ValidationError as error:
+            lines = [
+                f"[{'.'.join(str(p) for p in e['loc'])}]: {e['msg']} (found {e['input']!r})" for e in error.errors()
+            ]
+            raise ValueError("cohort.toml: " + "; ".join(lines)) from None

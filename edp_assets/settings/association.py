@@ -1,0 +1,80 @@
+"""Association: variants, covariates, loci, genes, and what a study tells of itself (paper, section 4)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edp_assets.settings.section import Section
+
+COVARIATES = (
+    "age", "age_squared", "sex", "bmi", "genotyping_array", "imaging_centre", *(f"pc{i}" for i in range(1, 11))
+)  # fmt: skip
+"""Covariates of every association (paper, section 4)."""
+
+
+class AssociationSettings(Section):
+    """Variants and people of an association (paper, section 4 and 4.1)."""
+
+    covariates: tuple[str, ...] = Field(COVARIATES, description="regressed out of genotypes and phenotypes")
+    min_maf: float = Field(0.01, ge=0, lt=0.5, description="least minor allele frequency")
+    min_mac: int = Field(20, ge=0, description="least minor allele count")
+    max_missing: float = Field(0.1, ge=0, le=1, description="largest share of missing calls of a variant")
+    min_hwe_p: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="least p of Hardy-Weinberg's exact test (plink2 --hwe) in all people associated, on X in females; "
+        "0: not tested",
+    )
+    min_info: float = Field(
+        0.0, ge=0, le=1, description="least ratio of observed to expected variance of dosages (MaCH's r2); 0: not asked"
+    )
+    block_variants: int = Field(512, ge=1, description="variants held in memory at once")
+    threshold: float = Field(5e-8, gt=0, lt=1, description="genome-wide significance (section 4.1)")
+    locus_window_kb: int = Field(500, ge=1, description="variants this near a lead, each side, are its locus")
+
+    @property
+    def neg_log_10_threshold(self) -> float:
+        """The significance threshold on the scale p-values are kept in."""
+        import math
+
+        return -math.log10(self.threshold)
+
+
+class LociSettings(Section):
+    """How associated variants become loci; LD's numbers are the defaults of plink1.9 --clump."""
+
+    clumping: Literal["distance", "ld"] = Field(
+        "distance",
+        description="distance: association.locus_window_kb round a lead; ld: by LD in the association's people",
+    )
+    min_r2: float = Field(0.5, gt=0, le=1, description="ld: least r^2 with the lead (--clump-r2)")
+    window_kb: float = Field(250, gt=0, description="ld: largest distance to the lead, kb (--clump-kb)")
+    max_p: float = Field(
+        0.01, gt=0, le=1, description="ld: largest p of a locus's variants beside its lead (--clump-p2)"
+    )
+
+
+class GeneSettings(Section):
+    """How variants come to genes (paper, section 4.1)."""
+
+    build: Literal["GRCh37", "GRCh38", "NCBI36"] | None = Field(
+        None, description="genome build of variant_to_gene; null: its layout's, else the cohort's"
+    )
+    nearest_kb: float = Field(500, ge=0, description="farthest that a nearest gene may be, kb (our choice)")
+
+
+class StudySettings(Section):
+    """What GWAS-SSF's metadata asks of a study that the files do not tell; NR: not reported."""
+
+    ancestry_category: tuple[str, ...] = Field(
+        ("NR",), description="broad ancestry of the people, GWAS Catalog's words"
+    )
+    ancestry: tuple[str, ...] = Field(("NR",), description="their ancestry in the study's own words")
+    ancestry_method: tuple[str, ...] = Field((), description="self-reported, genetically determined")
+    genotyping_technology: tuple[str, ...] = Field(("NR",), description="such as Genome-wide genotyping array")
+    imputation_panel: str | None = Field(None, description="reference panel of imputed genotypes")
+    imputation_software: str | None = Field(None, description="software of imputed genotypes")
+    author_notes: str | None = Field(None, description="anything a reader should know")

@@ -1,0 +1,18 @@
+"""What embeddings are tried on (paper, Tables 3 and 4)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from edp_assets.settings.section import Section
+
+
+class EvidenceSettings(Section):
+    """What embeddings are tried on (paper, Tables 3 and 4)."""
+
+    scans: int = Field(1000, ge=20, description="scans of an organ, at random, that encoders and controls are tried on")
+    pixel_components: int = Field(20, ge=1, description="principal components of the pixels, the linear control")
+    collapsed_rank: float = Field(3.0, ge=1, description="an effective rank below it is told as a collapse")
+    folds: int = Field(10, ge=2, description="folds of the ridge regression")
+    permutations: int = Field(20, ge=0, description="permuted labels an organ, the null of classifier-guided scores")
+    seed: int = Field(0, ge=0, description="scans, folds, permutations, and weights of the untrained control")
