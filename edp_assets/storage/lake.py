@@ -7,8 +7,10 @@ holds is in `schemas`; what Dagster asks for is in `io_managers`.
 from __future__ import annotations
 
 import json
+import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -66,6 +68,12 @@ class Together:
     members: list[Stored]
     frames: Iterable[tuple[int, Frame]]
 
+    @classmethod
+    def of(cls, stored: Stored) -> Together:
+        """Return one partition as what is made in one go."""
+        frames = [stored.frames] if isinstance(stored.frames, pl.DataFrame) else stored.frames
+        return cls([stored], ((0, frame) for frame in frames))
+
 
 def cell_of(dimensions: Mapping[str, str]) -> Cell:
     """Return the cell of a dimension -> key mapping."""
@@ -109,8 +117,7 @@ class Lake:
 
         The content hash is of the rows alone, so that a rebuild with the same result is seen to be the same.
         """
-        frames = [stored.frames] if isinstance(stored.frames, pl.DataFrame) else stored.frames
-        self.write_together(asset, [cell], table, Together([stored], ((0, frame) for frame in frames)), [inputs])
+        self.write_together(asset, [cell], table, Together.of(stored), [inputs])
         assert stored.provenance is not None  # noqa: S101
         return stored.provenance
 
@@ -118,17 +125,21 @@ class Lake:
         self, asset: tuple[str, ...], cells: Sequence[Cell], table: str, together: Together, inputs: Sequence[str]
     ) -> None:
         """Store partitions that are made in one go, each as `write` does; none is in its place before all are made."""
-        paths = [self.path(asset, cell) for cell in cells]
+        threads = os.cpu_count() or 1
         with ExitStack() as stack:
-            writers = [stack.enter_context(TableWriter(path, table)) for path in paths]
+            writers = [stack.enter_context(TableWriter(self.path(asset, cell), table)) for cell in cells]
+            pool = stack.enter_context(ThreadPoolExecutor(threads))
+            adding: dict[int, Future[None]] = {}
             for place, frame in together.frames:
-                writers[place].add(frame)
-            for writer, stored, made_from in zip(writers, together.members, inputs, strict=True):
-                provenance = writer.finish(made_from, stored.notes)
-                # The exclusions go first: once the rows are in place the partition counts as done.
-                _write_exclusions(writer.path.with_name("excluded.parquet"), stored.excluded)
-                writer.replace()
-                stored.provenance, stored.path = provenance, writer.path
+                # Rows of one file go in one after another, and few frames wait to be written.
+                if place in adding:
+                    adding.pop(place).result()
+                elif len(adding) >= 2 * threads:
+                    adding.pop(next(iter(adding))).result()
+                adding[place] = pool.submit(writers[place].add, frame)
+            for future in adding.values():
+                future.result()
+            list(pool.map(_finish, writers, together.members, inputs))
 
     def provenance(self, asset: tuple[str, ...], cell: Cell) -> Provenance | None:
         """Return a stored partition's provenance; None where it is absent or its file is damaged."""
@@ -172,6 +183,14 @@ class Lake:
                     if skip < frame.height:
                         yield frame.slice(skip)
                     skip = max(0, skip - frame.height)
+
+
+def _finish(writer: TableWriter, stored: Stored, inputs: str) -> None:
+    """Bring a written partition into its place."""
+    stored.provenance, stored.path = writer.finish(inputs, stored.notes), writer.path
+    # The exclusions go first: once the rows are in place the partition counts as done.
+    _write_exclusions(writer.path.with_name("excluded.parquet"), stored.excluded)
+    writer.replace()
 
 
 def _write_exclusions(path: Path, excluded: Sequence[Exclusion]) -> None:
