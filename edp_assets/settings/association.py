@@ -43,6 +43,15 @@ class AssociationSettings(Section):
         return -math.log10(self.threshold)
 
 
+class GwasSettings(Section):
+    """What of an EDP's summary statistics is stored: 700 codes x 10 organs x 10 million variants take terabytes."""
+
+    stored_max_p: float = Field(
+        1.0, gt=0, le=1, description="largest p of a stored variant, of phenotypes of codes not in full_codes; 1: all"
+    )
+    full_codes: tuple[str, ...] = Field((), description="codes, or set.label, whose statistics are stored in full")
+
+
 class LociSettings(Section):
     """How associated variants become loci; LD's numbers are the defaults of plink1.9 --clump."""
 

@@ -172,6 +172,16 @@ class Lake:
         self, asset: tuple[str, ...], cell: Cell, rows: int = ROW_GROUP, *, skip: int = 0
     ) -> Iterator[pl.DataFrame]:
         """Yield one partition in frames of at most `rows` rows, with bounded memory, from the row `skip` on."""
+        waiting: list[pl.DataFrame] = []
+        for frame in self._row_groups(asset, cell, rows, skip):
+            if waiting and sum(part.height for part in waiting) + frame.height > rows:
+                yield pl.concat(waiting)
+                waiting = []
+            waiting.append(frame)
+        if waiting:
+            yield pl.concat(waiting)
+
+    def _row_groups(self, asset: tuple[str, ...], cell: Cell, rows: int, skip: int) -> Iterator[pl.DataFrame]:
         with pq.ParquetFile(self.path(asset, cell)) as file:
             for group in range(file.num_row_groups):
                 there = file.metadata.row_group(group).num_rows
