@@ -13,6 +13,9 @@ COVARIATES = (
 )  # fmt: skip
 """Covariates of every association (paper, section 4)."""
 
+MIN_CASES = 10
+"""Fewest cases, and fewest controls, of a binary trait's GWAS: below it no statistic is worth its computation."""
+
 
 class AssociationSettings(Section):
     """Variants and people of an association (paper, section 4 and 4.1)."""

@@ -135,14 +135,19 @@ def phenotype_residuals(
         )
     residual = residualise(Y, Q)
     yy = np.square(residual).sum(axis=0)
-    total = np.square(Y - Y.mean(axis=0)).sum(axis=0)
-    flat = yy <= 1e-10 * np.maximum(total, np.square(Y).sum(axis=0) * 1e-10)
+    flat = explained(Y, yy)
     if flat.any():
         raise ValueError(
             f"{np.count_nonzero(flat)} of {Y.shape[1]} phenotypes are constant or explained by the covariates, "
             f"the first is column {int(flat.argmax())}: nothing is left to associate"
         )
     return residual, yy
+
+
+def explained(Y: NDArray[np.float64], yy: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which phenotypes Y (n_participants, n_phenotypes) leave nothing but rounding, by their residuals' yy."""
+    total = np.square(Y - Y.mean(axis=0)).sum(axis=0)
+    return np.asarray(yy <= 1e-10 * np.maximum(total, np.square(Y).sum(axis=0) * 1e-10))
 
 
 def _first(found: Association) -> Association:
