@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from edp_assets.assets import cohort, imaging
 from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
-from edp_assets.assets.hits import hit_stages, people_of_basis
 from edp_assets.assets.genotype_blocks import usable_calls
+from edp_assets.assets.hits import hit_stages, people_of_basis
 from edp_assets.assets.people import Sample, genotyped_sample
 from edp_assets.assets.phenotypes import PHENOTYPES, PhenotypeStages
 from edp_assets.assets.score_gwas import score_gwas
@@ -117,7 +117,7 @@ def summary_statistics(variants: pl.DataFrame, found: Any, n: int, label: Mappin
     names = ("beta", "standard_error", "neg_log_10_p_value")
     statistics = {name: np.ravel(getattr(found, name)) for name in names}
     rows = np.flatnonzero(np.isfinite(statistics["neg_log_10_p_value"]))
-    return StatisticsBlock(variants).table(label, n, statistics, rows)
+    return StatisticsBlock(variants).table(label, n, {name: of[rows] for name, of in statistics.items()}, rows)
 
 
 def label_overlap(

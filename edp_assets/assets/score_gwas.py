@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,28 +24,14 @@ from edp_assets.storage.statistics_frame import StatisticsBlock
 log = logging.getLogger(__name__)
 
 VARIANTS_AT_ONCE = 16_384
-PHENOTYPES_AT_ONCE = 64
-"""With the variants they bound what is held at once: three float64 arrays, 25 MB."""
+SCORES_AT_ONCE = 64
+"""Of people by scores, and of scores by variants, what is held at once: 25 MB an array."""
 
 BYTES_A_ROW = 16
 """Of stored summary statistics, as measured (benchmarks/projection.py)."""
 
-Direct = Callable[[StageRun, Sample, np.ndarray, dict[str, Any]], Iterator[pl.DataFrame]]
+Direct = Callable[[StageRun, Sample, np.ndarray, dict[str, Any]], Iterator[pa.Table]]
 """Of a run, its sample, scores and label the GWAS from the genotypes, for what is not linear in the basis."""
-
-
-@dataclass
-class _Scores:
-    """Phenotypes of several cells, as coordinates in the organ's basis."""
-
-    places: list[int] = field(default_factory=list)
-    labels: list[dict[str, Any]] = field(default_factory=list)
-    c: list[np.ndarray] = field(default_factory=list)
-    yy: list[float] = field(default_factory=list)
-    largest_p: list[float] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.places)
 
 
 def score_gwas(
@@ -59,101 +44,136 @@ def score_gwas(
     """Return the GWAS of every phenotype of some cells of one organ."""
     members = [Stored(()) for _ in runs]
 
-    def frames() -> Iterator[tuple[int, pl.DataFrame | pa.Table]]:
+    def frames() -> Iterator[tuple[int, pa.Table]]:
         sample = Sample.of_basis(association_basis)
-        scores, others = _Scores(), []
-        basis = matrix(association_basis, "basis")
+        scores = _Scores(association_basis, sample.covariates, members)
+        others = []
         for place, (run, of_cell) in enumerate(zip(runs, edp_scores, strict=True)):
             phenotypes = of_cell.scan().collect().partition_by("method", "cluster", maintain_order=True)
             members[place].metadata["phenotypes"] = len(phenotypes)
             if not phenotypes:
-                members[place].metadata["skipped"] = (
-                    "no phenotype of the cell is selected: phenotype_selection says why"
-                )
+                why = "no phenotype of the cell is selected: phenotype_selection says why"
+                members[place].metadata["skipped"] = why
             for phenotype in phenotypes:
-                label = phenotype.select(*PHENOTYPE).row(0, named=True)
-                y = association_basis.select("eid").join(phenotype, on="eid", how="left", maintain_order="left")
-                values = y["score"].to_numpy()
+                label, y = phenotype.select(*PHENOTYPE).row(0, named=True), scores.in_order(phenotype)
                 if label["method"] == "classifier" and run.workspace.settings.classifier.score == "cross_fitted":
-                    others.append((place, run, label, values))
+                    others.append((place, run, label, y))
                 else:
-                    _add(scores, place, run, label, values, basis, sample.covariates)
-        _say_size(runs[0], len(scores), embedding_associations)
-        yield from _from_products(scores, embedding_associations, sample, members)
-        for place, run, label, values in others:
-            for frame in direct(run, sample, values, label):
+                    scores.add(place, run, label, y)
+        scores.reduce()
+        _say_size(runs[0], len(scores.places), embedding_associations)
+        if scores.places:
+            yield from _from_products(scores, embedding_associations, members)
+        for place, run, label, y in others:
+            for frame in direct(run, sample, y, label):
                 yield place, frame
 
     return Together(members, frames())
 
 
-def _add(
-    scores: _Scores,
-    place: int,
-    run: StageRun,
-    label: dict[str, Any],
-    y: np.ndarray,
-    basis: np.ndarray,
-    covariates: np.ndarray,
-) -> None:
-    from edp_assets.science.genetics.projection import LARGEST_OUTSIDE, score_coordinates
+class OutsideError(RuntimeError):
+    """A score that is not of the embeddings that the organ's basis is of."""
 
-    c, yy, outside = score_coordinates(y, basis, covariates)
-    if outside > LARGEST_OUTSIDE:
-        raise ValueError(
-            f"{dict(run.cell)}: {outside:.2e} of a score's variance lies outside the association basis; "
-            f"at most {LARGEST_OUTSIDE} is wanted. It is of other embeddings: materialise the basis anew."
-        )
-    scores.places.append(place)
-    scores.labels.append(label)
-    scores.c.append(c)
-    scores.yy.append(float(yy))
-    settings = run.workspace.settings.gwas
-    scores.largest_p.append(1.0 if label["icd10"] in settings.full_codes else settings.stored_max_p)
+
+class _Scores:
+    """Phenotypes of several cells, as coordinates in the organ's basis."""
+
+    def __init__(self, association_basis: pl.DataFrame, covariates: np.ndarray, members: list[Stored]) -> None:
+        self._eid = association_basis["eid"]
+        self._basis, self._covariates = matrix(association_basis, "basis").astype(np.float32), covariates
+        self._members = members
+        self._waiting: list[tuple[int, StageRun, dict[str, Any], np.ndarray]] = []
+        self._c: list[np.ndarray] = []
+        self._yy: list[np.ndarray] = []
+        self._people: tuple[pl.Series, np.ndarray] | None = None
+        self.places: list[int] = []
+        self.labels: list[dict[str, Any]] = []
+        self.largest_p: list[float] = []
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """People, and covariates with the intercept."""
+        return len(self._basis), self._covariates.shape[1]
+
+    def in_order(self, phenotype: pl.DataFrame) -> np.ndarray:
+        """Return a phenotype's scores in the basis's order of people, NaN where somebody has none."""
+        if self._people is None or not self._people[0].equals(phenotype["eid"]):
+            place = pl.DataFrame({"eid": phenotype["eid"], "place": np.arange(phenotype.height)})
+            found = self._eid.to_frame().join(place, on="eid", how="left", maintain_order="left")["place"]
+            self._people = phenotype["eid"], found.fill_null(phenotype.height).to_numpy()
+        return np.append(phenotype["score"].to_numpy(), np.nan)[self._people[1]]
+
+    def add(self, place: int, run: StageRun, label: dict[str, Any], y: np.ndarray) -> None:
+        self._waiting.append((place, run, label, y))
+        if len(self._waiting) == SCORES_AT_ONCE:
+            self.reduce()
+
+    def coordinates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return c (n_components, n_scores) and yy (n_scores,) of all scores."""
+        return np.concatenate(self._c, axis=1), np.concatenate(self._yy)
+
+    def reduce(self) -> None:
+        """Take the people out of the scores that wait; what cannot be associated is left out and told of its cell."""
+        waiting, self._waiting = self._waiting, []
+        try:
+            self._reduce(waiting)
+        except ValueError:
+            for one in waiting:  # which of them it is
+                try:
+                    self._reduce([one])
+                except ValueError as error:
+                    place, _, label, _ = one
+                    told = self._members[place].metadata.setdefault("not_associated", {})
+                    told[f"{label['method']} {label['cluster']}"] = str(error)
+
+    def _reduce(self, waiting: list[tuple[int, StageRun, dict[str, Any], np.ndarray]]) -> None:
+        from edp_assets.science.genetics.projection import LARGEST_OUTSIDE, score_coordinates
+
+        if not waiting:
+            return
+        places, runs, labels, scores = zip(*waiting, strict=True)
+        c, yy, outside = score_coordinates(np.column_stack(scores), self._basis, self._covariates)
+        for run, share in zip(runs, outside, strict=True):
+            if share > LARGEST_OUTSIDE:
+                raise OutsideError(
+                    f"{dict(run.cell)}: {share:.2e} of a score's variance lies outside the association basis; "
+                    f"at most {LARGEST_OUTSIDE} is wanted. It is of other embeddings: materialise the basis anew."
+                )
+        self._c.append(c)
+        self._yy.append(yy)
+        self.places += places
+        self.labels += labels
+        gwas = runs[0].workspace.settings.gwas
+        self.largest_p += [1.0 if label["icd10"] in gwas.full_codes else gwas.stored_max_p for label in labels]
 
 
 def _from_products(
-    scores: _Scores, embedding_associations: Partitions, sample: Sample, members: list[Stored]
+    scores: _Scores, embedding_associations: Partitions, members: list[Stored]
 ) -> Iterator[tuple[int, pa.Table]]:
     """Yield (cell's place, rows) of every score, one block of variants after another."""
     from edp_assets.science.genetics.blocks import VARIANT
-    from edp_assets.science.genetics.calibration import StreamedLambda
-    from edp_assets.science.genetics.projection import associate
+    from edp_assets.science.genetics.score_tests import ScoreTests
 
-    if not len(scores):
-        return
-    n, n_covariates = sample.covariates.shape
-    c, yy = np.column_stack(scores.c), np.array(scores.yy)
-    inflation, stored = StreamedLambda(len(scores)), np.zeros(len(scores), np.int64)
+    n, n_covariates = scores.shape
+    tests = ScoreTests(*scores.coordinates(), n, n_covariates, np.array(scores.largest_p))
     for cell in embedding_associations:
         for products in embedding_associations.partition(cell).batches(VARIANTS_AT_ONCE):
             products = products.filter(pl.col("genotype_ss") > 0)  # else nothing is left to test beside the covariates
+            if not products.height:
+                continue
             block = StatisticsBlock(products.select(*VARIANT, "effect_allele_frequency"))
-            gz, gg = matrix(products, "products"), products["genotype_ss"].to_numpy()
-            for start in range(0, len(scores), PHENOTYPES_AT_ONCE):
-                chosen = slice(start, start + PHENOTYPES_AT_ONCE)
-                found = associate(gz, gg, c[:, chosen], yy[chosen], n, n_covariates)
-                for k in range(len(found.beta)):
-                    i = start + k
-                    p = found.neg_log_10_p_value[k]
-                    inflation.add(i, p)
-                    rows = None if scores.largest_p[i] == 1 else np.flatnonzero(p >= -np.log10(scores.largest_p[i]))
-                    stored[i] += len(p) if rows is None else len(rows)
-                    statistics = {
-                        "beta": found.beta[k],
-                        "standard_error": found.standard_error[k],
-                        "neg_log_10_p_value": p,
-                    }
-                    yield scores.places[i], block.table(scores.labels[i], n, statistics, rows)
-    counts, lambdas = inflation.variants, inflation.values()
+            for tested in tests.block(matrix(products, "products"), products["genotype_ss"].to_numpy()):
+                label = scores.labels[tested.score]
+                yield scores.places[tested.score], block.table(label, n, vars(tested.association), tested.rows)
+    variants, lambdas = tests.inflation.variants, tests.inflation.values()
     for i, place in enumerate(scores.places):
         key = {name: scores.labels[i][name] for name in ("method", "cluster")}
-        told = {"n": n, "variants": int(counts[i]), "lambda_gc": float(lambdas[i]), "stored_max_p": scores.largest_p[i]}
+        told: dict[str, Any] = {"n": n, "variants": int(variants[i]), "variants_stored": int(tests.kept[i])}
+        told |= {"lambda_gc": float(lambdas[i]), "stored_max_p": scores.largest_p[i]}
         members[place].notes.setdefault("phenotypes", []).append({**key, **told})
-        if stored[i] < counts[i]:
-            members[place].metadata["variants_not_stored"] = members[place].metadata.get(
-                "variants_not_stored", 0
-            ) + int(counts[i] - stored[i])
+        if tests.kept[i] < variants[i]:
+            left = members[place].metadata.get("variants_not_stored", 0) + int(variants[i] - tests.kept[i])
+            members[place].metadata["variants_not_stored"] = left
 
 
 def _say_size(run: StageRun, phenotypes: int, embedding_associations: Partitions) -> None:

@@ -22,8 +22,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from edp_assets.storage.schemas import polars_schema
 from edp_assets.storage.piece_files import PieceFiles, Pieces
+from edp_assets.storage.schemas import polars_schema
 from edp_assets.storage.table_files import NOTES, PROVENANCE, Frame, Provenance, TableWriter
 
 Cell = tuple[tuple[str, str], ...]

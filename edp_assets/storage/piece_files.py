@@ -47,10 +47,10 @@ class PieceFiles:
         done = 0
         while (found := self._state(done)) is not None:
             state, done = found, done + 1
-        for frame, state in pieces(state):
+        for frame, state_after in pieces(state):
             with TableWriter(self._path(done), self._table) as writer:
                 writer.add(frame)
-                writer.finish("", {"state": state})
+                writer.finish("", {"state": state_after})
                 writer.replace()
             done += 1
         for piece in range(done):

@@ -15,7 +15,6 @@ import pyarrow as pa
 from edp_assets.storage.columns import PHENOTYPE, VARIANT_STATISTICS
 
 _SHARED = ("chromosome", "base_pair_location", "effect_allele", "other_allele", "effect_allele_frequency", "rsid")
-_OWN = ("beta", "standard_error", "neg_log_10_p_value")
 
 
 class StatisticsBlock:
@@ -27,15 +26,19 @@ class StatisticsBlock:
         self._height = variants.height
 
     def table(
-        self, label: Mapping[str, Any], n: int, statistics: Mapping[str, np.ndarray], rows: np.ndarray | None = None
+        self,
+        label: Mapping[str, Any],
+        n: int,
+        statistics: Mapping[str, np.ndarray],
+        rows: np.ndarray | None = None,
     ) -> pa.Table:
         """Return one phenotype's rows of `gwas_summary_stats`.
 
         Args:
             label: the phenotype's key columns.
             n: people analysed.
-            statistics: beta, standard_error and neg_log_10_p_value, each (n_variants,).
-            rows: which variants to keep, indices; None for all.
+            statistics: beta, standard_error and neg_log_10_p_value, each (n_rows,).
+            rows: which variants of the block they are of, indices; None for all.
         """
         height = self._height if rows is None else len(rows)
         columns = {name: _constant(label[name], height, column.dtype) for name, column in PHENOTYPE.items()}
@@ -46,8 +49,7 @@ class StatisticsBlock:
             elif name == "n":
                 columns[name] = pa.array(np.full(height, n, np.int64))
             else:
-                values = statistics[name] if rows is None else statistics[name][rows]
-                columns[name] = pa.array(values, _TYPES[column.dtype])
+                columns[name] = pa.array(statistics[name], _TYPES[column.dtype])
         return pa.table(columns)
 
 
