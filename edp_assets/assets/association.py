@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from edp_assets.assets import cohort, imaging
+from edp_assets.assets import cohort, imaging, regenie
 from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
 from edp_assets.assets.hits import hit_stages, people_of_basis
 from edp_assets.assets.people import Sample, genotyped_sample
@@ -22,6 +22,9 @@ from edp_assets.storage.schemas import empty
 log = logging.getLogger(__name__)
 
 VARIANTS_A_FRAME = 8192
+
+GWAS_SETTINGS, GWAS_FILES = ("gwas",), ("step1_genotypes",)
+"""What decides by which engine, and from what beside its inputs, a GWAS of EDPs is made."""
 
 
 def association_basis(
@@ -74,6 +77,8 @@ def gwas_summary_stats(
     run: StageRun, edp_scores: pl.DataFrame, association_basis: pl.DataFrame, embedding_associations: Partitions
 ) -> Stored:
     """The GWAS of each selected EDP of the cell, from the organ's stored products: no genotype is read again."""
+    if regenie.chosen(run):
+        return regenie.edp_statistics(run, edp_scores, association_basis)
     sample = Sample.of_basis(association_basis)
     basis = matrix(association_basis, "basis")
     selected = edp_scores.partition_by("method", "cluster", maintain_order=True)
@@ -191,6 +196,8 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
             "association_basis": basis,
             "embedding_associations": products,
         },
+        settings=GWAS_SETTINGS,
+        files=GWAS_FILES,
     )(gwas_summary_stats)
     stage(
         f"{name}/label_overlap",

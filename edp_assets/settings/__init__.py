@@ -9,7 +9,15 @@ from typing import Any, get_args
 
 from pydantic import Field, ValidationError
 
-from edp_assets.settings.association import COVARIATES, AssociationSettings, GeneSettings, LociSettings, StudySettings
+from edp_assets.settings.association import (
+    COVARIATES,
+    AssociationSettings,
+    GeneSettings,
+    GwasSettings,
+    LociSettings,
+    RegenieSettings,
+    StudySettings,
+)
 from edp_assets.settings.encoders import (
     VIT_SIZES,
     EncoderName,
@@ -49,6 +57,7 @@ __all__ = [
     "Face",
     "FewShotSettings",
     "GeneSettings",
+    "GwasSettings",
     "ImagenetSettings",
     "IslandSettings",
     "ItemStatistic",
@@ -57,6 +66,7 @@ __all__ = [
     "LociSettings",
     "OrganSettings",
     "PooledSettings",
+    "RegenieSettings",
     "Section",
     "SetName",
     "Settings",
@@ -82,6 +92,7 @@ class Settings(Section):
     few_shot: FewShotSettings = FewShotSettings()
     island: IslandSettings = IslandSettings()
     association: AssociationSettings = AssociationSettings()
+    gwas: GwasSettings = GwasSettings()
     loci: LociSettings = LociSettings()
     genes: GeneSettings = GeneSettings()
     evidence: EvidenceSettings = EvidenceSettings()
