@@ -91,9 +91,9 @@ def find_regenie(path: str | Path | None = None) -> Regenie:
     if found is None:
         looked = f"{path} is not an executable file" if path else "no `regenie` is on PATH"
         raise EngineError(
-            f"wanted regenie {_dotted(OLDEST)} or later: {looked}. Install it (a release of github.com/rgcgithub/regenie "
-            "or conda's package regenie) and put it on PATH or name it in [gwas.regenie] path; or leave [gwas] engine at "
-            '"projection", which needs no other program.'
+            f"wanted regenie {_dotted(OLDEST)} or later: {looked}. Install it (github.com/rgcgithub/regenie "
+            "or conda's package regenie) and put it on PATH, or name it in [gwas.regenie] path; or leave [gwas] "
+            'engine = "projection", which needs no other program.'
         )
     try:
         done = subprocess.run(  # noqa: S603
@@ -144,11 +144,13 @@ def associate(
         tell(f"regenie has no chromosome {', '.join(left_out)}: left out")
     first = step1_file(trial.genotypes, trial.step1_genotypes)
     folder.mkdir(parents=True, exist_ok=True)
-    people = _people(trial, [first, *trial.genotypes.values()])
+    files = {c: trial.genotypes.get("all") or trial.genotypes[c] for c in tested}
+    people = _people(trial, [first, *files.values()])
     made_from = [regenie.version, _write_inputs(folder, people, trial)]
     steps = Steps("regenie", regenie.path, folder, _calm(tell))
     names = trial.phenotypes.columns[1:]
-    sources = {path: _genotype_arguments(path, folder) for path in {first, *trial.genotypes.values()}}
+    paths = dict.fromkeys([first, *files.values()])
+    sources = {path: _genotype_arguments(path, folder / f"{k}.sample") for k, path in enumerate(paths)}
     arguments = step1_arguments(sources[first], folder, trial, settings)
     suffix = ".gz" if regenie.compresses else ""
     fit = steps.run(
@@ -158,8 +160,7 @@ def associate(
         ["step1_pred.list", *(f"step1_{k}.loco{suffix}" for k in range(1, len(names) + 1))],
         [*made_from, *_stamps(first)],
     )
-    for chromosome in tested:
-        path = trial.genotypes.get("all") or trial.genotypes[chromosome]
+    for chromosome, path in files.items():
         steps.run(
             f"chr{chromosome}",
             step2_arguments(sources[path], chromosome, folder, trial, settings),
@@ -215,8 +216,8 @@ def check_filters(settings: AssociationSettings) -> None:
     """Raise ValueError for a filter of variants that neither regenie nor its output has: Hardy-Weinberg's test."""
     if settings.min_hwe_p > 0:
         raise ValueError(
-            f"[association] min_hwe_p: regenie has no such filter, found {settings.min_hwe_p:g}; set it to 0 and filter "
-            "the genotype files themselves (plink2 --hwe)"
+            f"[association] min_hwe_p = {settings.min_hwe_p:g}: regenie has no such filter; set it to 0 and filter the "
+            "genotype files themselves (plink2 --hwe)"
         )
 
 
@@ -257,14 +258,14 @@ def _low_memory(folder: Path) -> list[str]:
     return ["--lowmem", "--lowmem-prefix", str(folder / "step1_tmp")]
 
 
-def _genotype_arguments(path: Path, folder: Path) -> list[str]:
+def _genotype_arguments(path: Path, new_sample: Path) -> list[str]:
     """Return how regenie is given a genotype file; its ALLELE1 is then the effect allele of `open_genotypes`."""
     if path.suffix != ".bgen":
         # Of a .bim the last allele is regenie's reference, so that A1 is counted, as here.
         return [f"--{path.suffix[1:]}", str(path.with_suffix(""))]
     sample = own_sample(path)
     if sample is None:
-        sample = folder / f"{path.stem}.sample"
+        sample = new_sample
         write_sample(sample, read_people(path)["IID"].to_list())
     return ["--bgen", str(path), "--sample", str(sample), "--ref-first"]
 

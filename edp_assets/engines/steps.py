@@ -5,6 +5,7 @@ Which program and with which arguments is the business of the module that is nam
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import subprocess
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 LAST_LINES = 15
 """Lines of a program's output that a failure tells."""
@@ -94,9 +96,22 @@ class Steps:
         # `<step>.log` may be the program's own, and holds nothing of a call that it refused.
         return self.folder / f"{step}.output.log"
 
+    def _alone(self) -> IO[str]:
+        """Lock the folder, the program too: one that outlives a killed run for a while would write the same files."""
+        lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise EngineError(
+                f"a {self.name} is at work in {self.folder}, perhaps of a killed run; wait for its end, or end it"
+            ) from None
+        return lock
+
     def _call(self, step: str, arguments: list[str]) -> None:
         last: deque[str] = deque(maxlen=LAST_LINES)
         with (
+            self._alone() as lock,
             self._log(step).open("w") as kept,
             subprocess.Popen(  # noqa: S603
                 [str(self.program), *arguments],
@@ -105,6 +120,7 @@ class Steps:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                pass_fds=(lock.fileno(),),
             ) as process,
         ):
             try:

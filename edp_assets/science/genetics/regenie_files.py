@@ -128,22 +128,21 @@ def read_step2(
     """
     import pyarrow as pa
 
-    held: list[pl.DataFrame] = []
+    held: pl.DataFrame | None = None
     try:
-        for batch in _batches(path, rows):
+        for batch in _batches(path):
             frame = _additive(pl.DataFrame(pa.Table.from_batches([batch])), counts, n)
-            held.append(frame)
-            if sum(each.height for each in held) >= rows:
-                whole = pl.concat(held)
-                yield whole.head(rows)
-                held = [whole.slice(rows)]
-        if held:
-            yield pl.concat(held)
+            held = frame if held is None else pl.concat([held, frame])
+            while held.height >= rows:
+                yield held.head(rows)
+                held = held.slice(rows)
+        if held is not None and held.height:
+            yield held
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         raise RegenieFileError(f"{path} is cut off or damaged ({error}): delete it and run regenie again") from None
 
 
-def _batches(path: Path, rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     """Yield the file's rows as they are, in batches of some megabytes of text; its layout is looked at first."""
     import pyarrow as pa
     from pyarrow import csv
@@ -168,7 +167,7 @@ def _batches(path: Path, rows: int) -> Iterator[pa.RecordBatch]:
     types |= {"GENPOS": pa.int64(), "N": pa.float64()}
     with csv.open_csv(
         pa.input_stream(str(path), compression="gzip" if packed else None),
-        csv.ReadOptions(block_size=min(1 << 23, max(1 << 12, 100 * rows))),
+        csv.ReadOptions(block_size=1 << 23),
         csv.ParseOptions(delimiter=" ", quote_char=False),
         csv.ConvertOptions(
             column_types=types,
