@@ -13,7 +13,7 @@ def install(folder: Path, **wishes: object) -> Path:
     """Write an executable `regenie` into a folder; `wishes` are those of the stand-in, empty: none."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "regenie"
-    path.write_text(f"#!{sys.executable}\nimport runpy\nrunpy.run_path({str(STAND_IN)!r}, run_name='__main__')\n")
+    path.write_text(f"#!{sys.executable}\n{STAND_IN.read_text()}")
     path.chmod(0o755)
     wish(path, **wishes)
     return path
