@@ -98,8 +98,8 @@ def statistics(
             yield kept.with_columns(**{k: pl.lit(v) for k, v in label.items()}).select(
                 empty("gwas_summary_stats").columns
             )
-    reasons["test_failed"] = counts.get("test_failed", 0)
-    metadata["variants_read"] = counts.get("variants_read", 0)
+    reasons |= {"test_failed": counts.get("test_failed", 0), "min_mac or min_info": counts["low_mac_or_info"]}
+    metadata["variants_read"] = counts.get("variants_read", 0) + counts["low_mac_or_info"]
     metadata["variants_left_out"] = {reason: count for reason, count in reasons.items() if count}
     clean(folder)
 

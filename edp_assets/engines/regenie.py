@@ -129,7 +129,7 @@ def associate(
         settings: block sizes, threads, tests.
         folder: where regenie works; what is left of it by a kill is gone on with. `steps.clean` empties it.
         tell: is given lines of progress: what is done, and regenie's own.
-        counts: is added to by `read_step2`, over phenotypes.
+        counts: is added to by `read_step2`, over phenotypes; `low_mac_or_info` is what regenie says it left out.
 
     Returns:
         Phenotype and the frames of its statistics (the columns of `read_step2`), in the order of the columns; regenie
@@ -169,6 +169,7 @@ def associate(
             [*made_from, *_stamps(path), fit],
         )
     counts = {} if counts is None else counts
+    counts["low_mac_or_info"] = sum(_ignored(steps.log(f"chr{chromosome}")) for chromosome in tested)
 
     def frames(k: int) -> Iterator[pl.DataFrame]:
         for chromosome in tested:
@@ -326,6 +327,12 @@ def _write_inputs(folder: Path, people: pl.DataFrame, trial: Trial) -> str:
     for name in ("keep.txt", "phenotypes.txt", "covariates.txt"):
         digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
     return digest.hexdigest()
+
+
+def _ignored(log_file: Path) -> int:
+    """Return how many tests step 2 left out for their allele count or info, by its log; their rows are not written."""
+    said = re.findall(r"Number of ignored .*: (\d+)", log_file.read_text(errors="replace"))
+    return sum(map(int, said))
 
 
 def _stamps(path: Path) -> list[str]:

@@ -74,7 +74,7 @@ class Steps:
         if absent:
             raise EngineError(
                 f"{self.name} {step} ended well but left {len(absent)} of {len(outputs)} files unwritten "
-                f"({absent[0]}); look into its log, {self._log(step)}"
+                f"({absent[0]}); look into its log, {self.log(step)}"
             )
         sizes = {name: (self.folder / name).stat().st_size for name in outputs}
         # Written last and moved there whole: without it the step is done again.
@@ -82,6 +82,11 @@ class Steps:
         unfinished.write_text(json.dumps({"made_from": fingerprint, "sizes": sizes}))
         unfinished.replace(marker)
         return fingerprint
+
+    def log(self, step: str) -> Path:
+        """Return where all that the program wrote in a step is kept."""
+        # `<step>.log` may be the program's own, and holds nothing of a call that it refused.
+        return self.folder / f"{step}.output.log"
 
     def _is_done(self, marker: Path, fingerprint: str, outputs: Sequence[str]) -> bool:
         try:
@@ -91,10 +96,6 @@ class Steps:
         files = {name: self.folder / name for name in outputs}
         sizes = {name: path.stat().st_size for name, path in files.items() if path.is_file()}
         return bool(done == {"made_from": fingerprint, "sizes": sizes})
-
-    def _log(self, step: str) -> Path:
-        # `<step>.log` may be the program's own, and holds nothing of a call that it refused.
-        return self.folder / f"{step}.output.log"
 
     def _alone(self) -> IO[str]:
         """Lock the folder, the program too: one that outlives a killed run for a while would write the same files."""
@@ -112,7 +113,7 @@ class Steps:
         last: deque[str] = deque(maxlen=LAST_LINES)
         with (
             self._alone() as lock,
-            self._log(step).open("w") as kept,
+            self.log(step).open("w") as kept,
             subprocess.Popen(  # noqa: S603
                 [str(self.program), *arguments],
                 stdin=subprocess.DEVNULL,
@@ -136,7 +137,7 @@ class Steps:
         if process.returncode:
             end = "\n".join(last) or "(it wrote nothing)"
             status = f"exit status {process.returncode}"
-            raise EngineError(f"{self.name} {step} failed ({status}); its log, {self._log(step)}, ends:\n{end}")
+            raise EngineError(f"{self.name} {step} failed ({status}); its log, {self.log(step)}, ends:\n{end}")
 
 
 def clean(folder: Path) -> None:

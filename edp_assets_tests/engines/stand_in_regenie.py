@@ -134,6 +134,7 @@ Q, _ = np.linalg.qr(X)
 extra = "A1FREQ_CASES A1FREQ_CONTROLS " if wish("af_cc") else ""
 info = "INFO " if not given.bed else ""
 head = f"CHROM GENPOS ID ALLELE0 ALLELE1 A1FREQ {extra}{info}N TEST BETA SE CHISQ LOG10P EXTRA"
+ignored = 0
 for k, name in enumerate(names):
     if wish("fail") == step:
         fail("failed to fit the null model")
@@ -148,6 +149,7 @@ for k, name in enumerate(names):
         called = ~np.isnan(g)
         frequency, n = g[called].mean() / 2, int(called.sum())
         if min(frequency, 1 - frequency) * 2 * n < (given.minMAC or 5):
+            ignored += 1
             continue
         x = np.where(called, g, 2 * frequency)
         x = x - q @ (q.T @ x)
@@ -164,4 +166,4 @@ for k, name in enumerate(names):
     write(f"{out}_{name}.regenie", lines)
     if wish("die_after") == f"{step}_{name}":
         sys.exit(1)
-print("End", flush=True)
+print(f"Number of ignored tests due to low MAC : {ignored}\nEnd", flush=True)

@@ -167,7 +167,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     types |= {"GENPOS": pa.int64(), "N": pa.float64()}
     with csv.open_csv(
         pa.input_stream(str(path), compression="gzip" if packed else None),
-        csv.ReadOptions(block_size=1 << 23),
+        csv.ReadOptions(block_size=1 << 21, use_threads=False),
         csv.ParseOptions(delimiter=" ", quote_char=False),
         csv.ConvertOptions(
             column_types=types,

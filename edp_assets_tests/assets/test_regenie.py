@@ -1,0 +1,256 @@
+"""GWAS of the assets by regenie (a stand-in): the other engine's table, variants and effects; resumed, cleaned, told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from edp_assets.assets import baselines
+from edp_assets.assets.association import ASSOCIATIONS, gwas_summary_stats
+from edp_assets.assets.people import Sample
+from edp_assets.assets.stage import REGISTRY, StageRun
+from edp_assets.cohort.check import check_cohort
+from edp_assets.engines.steps import EngineError
+from edp_assets.science.genetics.covariates import covariate_basis
+from edp_assets.storage.home import Home
+from edp_assets.storage.lake import Stored, cell_of
+from edp_assets.storage.schemas import conform, empty
+from edp_assets.storage.workspace import Fingerprints, Workspace
+from edp_assets_tests.engines.installed import calls, install, steps, wish
+
+N, VARIANTS = 200, 12
+EIDS = [f"{100 + i}" for i in range(N)]
+RNG = np.random.default_rng(4)
+Z = RNG.normal(size=(N, 3))
+AGE = RNG.normal(60, 5, N)
+CELL = cell_of({"organ": "liver", "icd10": "K76"})
+KEY = ["method", "cluster", "chromosome", "base_pair_location", "rsid"]
+TOML = """
+[cohort]
+name = "tiny"
+genome_build = "GRCh37"
+participants = "participants.csv"
+diagnoses = "diagnoses.csv"
+scans = "scans.csv"
+[genotypes]
+path = "chr{chromosome}.bed"
+[association]
+covariates = ["age"]
+min_maf = 0.05
+min_mac = 10
+[organs.liver]
+"""
+REGENIE = '[gwas]\nengine = "regenie"\n[gwas.regenie]\npath = "bin/regenie"\nstep1_genotypes = "chr1.bed"\n'
+
+
+def write_bed(path: Path, chromosome: str, seed: int) -> None:
+    """Write twelve variants: the second repeats the first, two are rare, one is called in half the people."""
+    dosages = np.random.default_rng(seed).binomial(2, 0.4, (VARIANTS, N)).astype(float)
+    dosages[1] = dosages[0]
+    dosages[2] = np.arange(N) < 15
+    dosages[3, ::2] = np.nan
+    dosages[4] = np.arange(N) < 5
+    codes = np.select([np.isnan(dosages), dosages == 2, dosages == 1], [1, 0, 2], 3)
+    packed = codes.reshape(VARIANTS, -1, 4) @ np.array([1, 4, 16, 64], dtype=np.uint8)
+    path.write_bytes(b"\x6c\x1b\x01" + packed.astype(np.uint8).tobytes())
+    positions = [5_000_000 + max(i, 1) for i in range(VARIANTS)]
+    path.with_suffix(".bim").write_text(
+        "".join(f"{chromosome} rs{chromosome}_{i} 0 {position} A G\n" for i, position in enumerate(positions))
+    )
+    path.with_suffix(".fam").write_text("".join(f"f{eid} {eid} 0 0 {i % 2 + 1} -9\n" for i, eid in enumerate(EIDS)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "cohort"
+    folder.mkdir()
+    (folder / "cohort.toml").write_text(TOML)
+    for seed, chromosome in enumerate(("1", "2")):
+        write_bed(folder / f"chr{chromosome}.bed", chromosome, seed)
+    install(folder / "bin")
+    return folder
+
+
+def workspace(folder: Path, toml: str = "") -> Workspace:
+    """Return a workspace of the cohort as its cohort.toml is now, with more of it."""
+    (folder / "cohort.toml").write_text(TOML + toml)
+    home = Home(folder.parent / "home")
+    home.root.mkdir(exist_ok=True)
+    home.bind(folder)
+    return Workspace(home)
+
+
+def basis() -> pl.DataFrame:
+    """Return an association basis of z itself: scores are linear in it."""
+    from edp_assets.science.genetics.projection import whitened_basis
+
+    covariates = covariate_basis([AGE])
+    return pl.DataFrame(
+        {"organ": "liver", "eid": EIDS, "sex": [float(i % 2) for i in range(N)],
+         "basis": pl.Series(whitened_basis(Z, covariates)), "covariates": pl.Series(covariates)}
+    )  # fmt: skip
+
+
+def scores() -> pl.DataFrame:
+    """Return two EDPs of the cell, people in another order than the basis's, one of them outside it."""
+    label = {"encoder": "mae", "organ": "liver", "icd10": "K76"}
+    parts = []
+    for method, cluster, weights in (("classifier", None, [1.0, 0, 2]), ("clustering", 3, [0.0, 1, 1])):
+        parts.append(pl.DataFrame({**label, "method": method, "cluster": cluster, "eid": ["x", *EIDS[::-1]],
+                                   "score": [9.0, *(Z @ weights)[::-1]]},
+                                  schema_overrides={"cluster": pl.Int32}))  # fmt: skip
+    return pl.concat(parts)
+
+
+def stage_run(workspace: Workspace, asset: str = "mae/gwas_summary_stats", cell: Any = CELL) -> StageRun:
+    return StageRun(cell, REGISTRY[tuple(asset.split("/"))].spec, workspace)
+
+
+def table(stored: Stored) -> pl.DataFrame:
+    frames = [stored.frames] if isinstance(stored.frames, pl.DataFrame) else list(stored.frames)
+    return pl.concat([conform(frame, "gwas_summary_stats") for frame in frames])
+
+
+def projected(where: Workspace) -> pl.DataFrame:
+    """Return the cell's GWAS as the projection engine makes it."""
+    from edp_assets.assets.association import embedding_associations
+
+    cells = [cell_of({"organ": "liver", "chromosome": c}) for c in where.chromosomes]
+    spec = ASSOCIATIONS["mae"].embedding_associations.spec
+    for cell in cells:
+        made = embedding_associations(StageRun(cell, spec, where), basis())
+        where.lake.write(spec.asset, cell, "embedding_associations", made, "")
+    from edp_assets.storage.lake import Partitions
+
+    return table(gwas_summary_stats(stage_run(where), scores(), basis(), Partitions(where.lake, spec.asset, cells)))
+
+
+def by_regenie(where: Workspace) -> tuple[pl.DataFrame, Stored]:
+    stored = gwas_summary_stats(stage_run(where), scores(), basis(), None)  # no stored products are read
+    return table(stored), stored
+
+
+def test_gwas_summary_stats__regenie_gives_the_other_engine_s_table(folder: Path) -> None:
+    expected = projected(workspace(folder)).sort(KEY)
+    where = workspace(folder, REGENIE)
+    found, stored = by_regenie(where)
+    found = found.sort(KEY)
+    assert found.columns == expected.columns == empty("gwas_summary_stats").columns
+    exact = [*KEY, "encoder", "organ", "icd10", "effect_allele", "other_allele"]
+    assert found.select(exact).equals(expected.select(exact))
+    assert found.height == 2 * 2 * (VARIANTS - 4)
+    for name in ("effect_allele_frequency", "beta"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=2e-5)
+    # Its score test takes the variance without the variant: t^2 = chi2 (df - 1) / (df - chi2) for the t-test.
+    chi2, df = (found["beta"] / found["standard_error"]).to_numpy() ** 2, N - 2
+    t2 = (expected["beta"] / expected["standard_error"]).to_numpy() ** 2
+    np.testing.assert_allclose(chi2 * (df - 1) / (df - chi2), t2, rtol=1e-4)
+    assert found["n"].unique().to_list() == [N]
+    assert stored.metadata == {
+        "phenotypes": 2,
+        "engine": "regenie v3.4.1.gz",
+        "variants_read": 2 * 2 * VARIANTS,
+        "variants_left_out": {"repeated": 4, "missing": 4, "min_maf": 4, "min_mac or min_info": 4},
+    }
+    # One run for all EDPs of the cell: step 1 once, step 2 once a chromosome.
+    assert steps(folder / "bin/regenie") == ["1", "2 1", "2 2"]
+
+
+def test_gwas_summary_stats__of_regenie_goes_on_after_a_kill_and_leaves_logs(folder: Path) -> None:
+    where, executable = workspace(folder, REGENIE), folder / "bin/regenie"
+    wish(executable, fail="chr2")
+    with pytest.raises(EngineError, match=r"(?s)regenie chr2 failed.*failed to fit the null model"):
+        by_regenie(where)
+    wish(executable, fail="")
+    found, _ = by_regenie(where)
+    assert found.height == 2 * 2 * (VARIANTS - 4)
+    assert steps(executable) == ["1", "2 1", "2 2", "2 2"]
+    work = where.home.work / "regenie/mae/gwas_summary_stats/icd10=K76/organ=liver"
+    assert {path.name for path in work.iterdir()} == {f"{s}.output.log" for s in ("step1", "chr1", "chr2")}
+
+
+def test_gwas_summary_stats__failed_tests_of_regenie_are_counted(folder: Path) -> None:
+    wish(folder / "bin/regenie", test_fail="rs1_7")
+    found, stored = by_regenie(workspace(folder, REGENIE))
+    assert "rs1_7" not in found["rsid"]
+    assert stored.metadata["variants_left_out"]["test_failed"] == 2
+
+
+def test_gwas_summary_stats__of_no_phenotype_starts_no_regenie(folder: Path) -> None:
+    stored = gwas_summary_stats(stage_run(workspace(folder, REGENIE)), scores().clear(), basis(), None)
+    assert table(stored).height == 0
+    assert "no phenotype of the cell is selected" in stored.metadata["skipped"]
+    assert calls(folder / "bin/regenie") == []
+
+
+def test_usable__a_repeat_across_frames_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edp_assets.engines import regenie as engine
+
+    whole, _ = by_regenie(workspace(folder, REGENIE))
+
+    def one_by_one(path: Path, counts: dict[str, int]) -> Iterator[pl.DataFrame]:
+        return engine_read(path, counts, rows=1)
+
+    engine_read = engine.read_step2
+    monkeypatch.setattr(engine, "read_step2", one_by_one)
+    assert by_regenie(workspace(folder, REGENIE))[0].equals(whole)
+
+
+@pytest.fixture
+def participants() -> pl.DataFrame:
+    columns = {"eid": EIDS, "age": AGE, "sex": [float(i % 2) for i in range(N)]}
+    return pl.DataFrame(columns)
+
+
+def test_baselines__a_binary_code_is_tested_by_firth(folder: Path, participants: pl.DataFrame) -> None:
+    executable, where = folder / "bin/regenie", workspace(folder, REGENIE)
+    cases = pl.DataFrame({"icd10": "K76", "eid": EIDS[::4]})
+    run = stage_run(where, "icd10_whole_cohort/gwas_summary_stats", cell_of({"icd10": "K76"}))
+    binary = baselines._binary_gwas(run, cases, participants.select("eid"), participants, "icd10_whole_cohort")
+    found = table(binary)
+    assert found["method"].unique().to_list() == ["icd10_whole_cohort"]
+    assert binary.metadata["engine"] == "regenie v3.4.1.gz"
+    assert binary.metadata["cases"] == N / 4
+    assert all("--bt" in call and "--qt" not in call for call in calls(executable))
+    assert ["--firth", "--approx", "--pThresh", "0.05"] == [
+        part for part in calls(executable)[1] if part in ("--firth", "--approx", "--pThresh", "0.05")
+    ]
+
+
+def test_fingerprints__regenie_s_settings_matter_to_regenie_alone(folder: Path) -> None:
+    def of(toml: str, asset: str = "mae/gwas_summary_stats") -> str:
+        where = workspace(folder, toml)
+        return Fingerprints(where, REGISTRY[tuple(asset.split("/"))].spec).of(CELL)
+
+    default = of("")
+    assert of("[gwas.regenie]\nthreads = 4\nstep1_block_size = 7\nstep1_genotypes = 'chr1.bed'\n") == default
+    chosen = of(REGENIE)
+    assert chosen != default
+    assert of(REGENIE + "threads = 4\nlow_memory = false\n") == chosen
+    assert of(REGENIE + "step1_block_size = 7\n") != chosen
+    (folder / "chr1.bim").write_text((folder / "chr1.bim").read_text() + "\n")  # step 1's file is another
+    assert of(REGENIE) != chosen
+    assert of("") == default
+    assert of(REGENIE, "mae/edp_scores") == of("", "mae/edp_scores")
+
+
+def test_check_cohort__tells_what_would_stop_regenie_before_any_work(folder: Path) -> None:
+    def told(toml: str) -> list[str]:
+        workspace(folder, toml)
+        return [p.found for p in check_cohort(folder, deep=False) if p.where == "[gwas] engine"]
+
+    assert told("") == told(REGENIE) == []
+    (found,) = told(REGENIE.replace("bin/regenie", "bin/none"))
+    assert found.startswith("wanted regenie 3.0 or later: bin/none is not an executable file")
+    (found,) = told(REGENIE.replace('step1_genotypes = "chr1.bed"', ""))
+    assert found.startswith("step 1 of regenie takes one genotype file of all chromosomes; found 2 files")
+    (found,) = told(REGENIE.replace("chr1.bed", "array.bed"))
+    assert found == "array.bed is missing"
+    wish(folder / "bin/regenie", version="v2.2.4")
+    (found,) = told(REGENIE)
+    assert "is regenie v2.2.4: wanted 3.0 or later" in found
