@@ -7,17 +7,15 @@ from collections.abc import Iterator
 import polars as pl
 
 from edp_assets.assets import cohort, imaging, regenie
-from edp_assets.assets.association import GWAS_FILES, GWAS_SETTINGS, direct_statistics, summary_statistics
+from edp_assets.assets.association import direct_statistics, summary_statistics
 from edp_assets.assets.hits import hit_stages
 from edp_assets.assets.people import genotyped_sample
 from edp_assets.assets.stage import StageRun, stage
+from edp_assets.settings.association import MIN_CASES
 from edp_assets.storage.lake import Partition, Partitions, Stored
 from edp_assets.storage.schemas import empty
 
 IMAGING, WHOLE, VOLUME = "icd10_imaging_cohort", "icd10_whole_cohort", "organ_volume"
-
-MIN_CASES = 10
-"""Fewest cases of a binary trait's GWAS: below it no statistic is worth its computation."""
 
 
 @stage(
@@ -30,8 +28,8 @@ MIN_CASES = 10
         "participants": cohort.participants,
         "organ_volumes": imaging.organ_volumes,
     },
-    settings=("association", *GWAS_SETTINGS),
-    files=("genotypes", *GWAS_FILES),
+    settings=("association", "engine"),
+    files=("genotypes", "step1_genotypes"),
 )
 def imaging_cohort_gwas(
     run: StageRun, icd10_cases: pl.DataFrame, participants: pl.DataFrame, organ_volumes: Partitions
@@ -52,8 +50,8 @@ def _imaged(organ_volumes: Partitions) -> pl.DataFrame:
     dimensions=("icd10",),
     table="gwas_summary_stats",
     inputs={"icd10_cases": cohort.icd10_cases, "participants": cohort.participants},
-    settings=("association", *GWAS_SETTINGS),
-    files=("genotypes", *GWAS_FILES),
+    settings=("association", "engine"),
+    files=("genotypes", "step1_genotypes"),
 )
 def whole_cohort_gwas(run: StageRun, icd10_cases: pl.DataFrame, participants: pl.DataFrame) -> Stored:
     """The code as a binary trait in the whole genotyped cohort (paper, section 4.1, baseline 2)."""
@@ -74,7 +72,7 @@ def _binary_gwas(
         return stored
     label = {"encoder": None, "organ": None, "icd10": run["icd10"], "method": method, "cluster": None}
     if regenie.chosen(run):
-        stored.frames = regenie.statistics(run, sample, [(label, y.astype(float))], stored.metadata, binary=True)
+        stored.frames = regenie.statistics(run, sample, y.astype(float), label, stored.metadata, binary=True)
         return stored
     try:
         null = fit_null_model(y, sample.covariates)
@@ -99,8 +97,8 @@ def _binary_gwas(
     dimensions=("organ",),
     table="gwas_summary_stats",
     inputs={"organ_volumes": imaging.organ_volumes, "participants": cohort.participants},
-    settings=("association", *GWAS_SETTINGS),
-    files=("genotypes", *GWAS_FILES),
+    settings=("association", "engine"),
+    files=("genotypes", "step1_genotypes"),
 )
 def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, participants: pl.DataFrame) -> Stored:
     """Organ volume as a quantitative trait (paper, section 4.2)."""
@@ -110,7 +108,7 @@ def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, participants: 
     stored = Stored((), sample.excluded, {"participants": len(y), **sample.notes})
     label = {"encoder": None, "organ": run["organ"], "icd10": None, "method": VOLUME, "cluster": None}
     if regenie.chosen(run):
-        stored.frames = regenie.statistics(run, sample, [(label, y)], stored.metadata)
+        stored.frames = regenie.statistics(run, sample, y, label, stored.metadata)
         return stored
 
     def frames() -> Iterator[pl.DataFrame]:

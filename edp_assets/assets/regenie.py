@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,31 @@ import polars as pl
 from edp_assets.assets.people import Sample
 from edp_assets.assets.stage import StageRun
 from edp_assets.settings import AssociationSettings
-from edp_assets.storage.lake import Stored, cell_path
+from edp_assets.storage.columns import PHENOTYPE
+from edp_assets.storage.lake import Partition, Stored, Together, cell_of, cell_path
 from edp_assets.storage.schemas import empty
 
 log = logging.getLogger(__name__)
 
-Phenotype = tuple[Mapping[str, object], np.ndarray]
-"""What names a phenotype in the table, and its values (n_participants,)."""
+
+@dataclass
+class _Phenotype:
+    """A phenotype of a sample, and what is to be told of it.
+
+    Attributes:
+        label: its key columns in the table.
+        values: (n_participants,) NaN where missing.
+        metadata: is added to: counts of variants, by reason.
+        largest_p: of a row that is stored.
+        place: of its cell among those made together.
+    """
+
+    label: Mapping[str, Any]
+    values: np.ndarray
+    metadata: dict[str, Any]
+    largest_p: float = 1.0
+    place: int = 0
+    notes: list[dict[str, Any]] = field(default_factory=list)
 
 
 def chosen(run: StageRun) -> bool:
@@ -30,35 +50,58 @@ def chosen(run: StageRun) -> bool:
     return bool(run.workspace.settings.gwas.engine == "regenie")
 
 
-def edp_statistics(run: StageRun, edp_scores: pl.DataFrame, association_basis: pl.DataFrame) -> Stored:
-    """Return the GWAS of each selected EDP of the cell by regenie, in the people of the organ's association basis."""
-    sample = Sample.of_basis(association_basis)
-    phenotypes: list[Phenotype] = []
-    for phenotype in edp_scores.partition_by("method", "cluster", maintain_order=True):
-        label = phenotype.select("encoder", "organ", "icd10", "method", "cluster").row(0, named=True)
-        scores = association_basis.select("eid").join(phenotype, on="eid", how="left", maintain_order="left")
-        phenotypes.append((label, scores["score"].to_numpy()))
-    stored = Stored(empty("gwas_summary_stats"), metadata={"phenotypes": len(phenotypes)})
-    if phenotypes:
-        stored.frames = statistics(run, sample, phenotypes, stored.metadata)
-    else:
-        stored.metadata["skipped"] = "no phenotype of the cell is selected: phenotype_selection says why"
-    return stored
+def score_gwas(runs: Sequence[StageRun], edp_scores: Sequence[Partition], association_basis: pl.DataFrame) -> Together:
+    """Return the GWAS of every phenotype of some cells of one organ, in the people of the organ's association basis."""
+    members = [Stored(()) for _ in runs]
+
+    def frames() -> Iterator[tuple[int, pl.DataFrame]]:
+        phenotypes: list[_Phenotype] = []
+        for place, (run, of_cell) in enumerate(zip(runs, edp_scores, strict=True)):
+            settings, metadata = run.workspace.settings.gwas, members[place].metadata
+            parts = of_cell.scan().collect().partition_by("method", "cluster", maintain_order=True)
+            metadata["phenotypes"] = len(parts)
+            if not parts:
+                metadata["skipped"] = "no phenotype of the cell is selected: phenotype_selection says why"
+            for part in parts:
+                label = part.select(*PHENOTYPE).row(0, named=True)
+                y = association_basis.select("eid").join(part, on="eid", how="left", maintain_order="left")
+                largest_p = 1.0 if label["icd10"] in settings.full_codes else settings.stored_max_p
+                notes = members[place].notes.setdefault("phenotypes", [])
+                phenotypes.append(_Phenotype(label, y["score"].to_numpy(), metadata, largest_p, place, notes))
+        folder = _folder(runs[0], {"organ": runs[0]["organ"]})  # one for the cells of an organ, which come together
+        yield from _tested(runs[0], Sample.of_basis(association_basis), phenotypes, folder, binary=False)
+
+    return Together(members, frames())
 
 
 def statistics(
     run: StageRun,
     sample: Sample,
-    phenotypes: Sequence[Phenotype],
+    y: np.ndarray,
+    label: Mapping[str, Any],
     metadata: dict[str, Any],
     *,
     binary: bool = False,
 ) -> Iterator[pl.DataFrame]:
-    """Yield the summary statistics of phenotypes in one sample, by regenie.
+    """Yield the summary statistics of one phenotype (n_participants,); adds what `_tested` adds to `metadata`."""
+    yield empty("gwas_summary_stats")
+    phenotype = _Phenotype(label, y, metadata)
+    for _, frame in _tested(run, sample, [phenotype], _folder(run, dict(run.cell)), binary=binary):
+        yield frame
 
-    It works in a folder of the cell under EDP_HOME, where a killed run is gone on with; once all is read, its logs
-    alone stay. Adds to `metadata` the version, how many variants were read and left out, by reason, over phenotypes,
-    and the chromosomes that regenie has not.
+
+def _folder(run: StageRun, keys: Mapping[str, str]) -> Path:
+    return cell_path(run.workspace.home.work.joinpath("regenie", *run.spec.asset), cell_of(keys))
+
+
+def _tested(
+    run: StageRun, sample: Sample, phenotypes: Sequence[_Phenotype], folder: Path, *, binary: bool
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Run regenie on phenotypes in one sample and yield (place, rows) of each in turn.
+
+    It works in `folder`, where a killed run is gone on with; once all is read its logs alone stay. Adds to the
+    phenotypes' metadata the version, how many variants were read and left out by reason, and the chromosomes that
+    regenie has not.
 
     Raises:
         EngineError: regenie is absent or failed.
@@ -67,41 +110,76 @@ def statistics(
     from edp_assets.engines.regenie import Trial, associate, check_filters, find_regenie, testable
     from edp_assets.engines.steps import clean
 
+    if not phenotypes:
+        return
     cohort, settings = run.workspace.cohort, run.workspace.settings
     check_filters(settings.association)
     regenie = find_regenie(cohort.regenie)
     eids, n = sample.people["eid"], sample.people.height
     # The first column is the intercept, which regenie adds; the others come to unit variance.
     covariates = sample.covariates[:, 1:] * np.sqrt(n)
-    trial = Trial(
-        genotypes=cohort.genotype_paths(),
-        phenotypes=pl.DataFrame({"IID": eids, **{str(k): values for k, (_, values) in enumerate(phenotypes)}}),
-        covariates=pl.DataFrame({"IID": eids, **{f"C{k}": column for k, column in enumerate(covariates.T, 1)}}),
-        binary=binary,
-        step1_genotypes=cohort.step1_genotypes,
-        min_mac=settings.association.min_mac,
-        min_info=settings.association.min_info,
-    )
-    folder = cell_path(run.workspace.home.work.joinpath("regenie", *run.spec.asset), run.cell)
-    _, left_out = testable(trial.genotypes)
-    metadata |= {"engine": f"regenie {regenie.version}"}
-    if left_out:
-        metadata["chromosomes_left_out"] = f"{', '.join(left_out)}: regenie has none of them"
-    counts: dict[str, int] = {}
+    genotypes = cohort.genotype_paths()
+    told = {"engine": f"regenie {regenie.version}"}
+    if left_out := testable(genotypes)[1]:
+        told["chromosomes_left_out"] = f"{', '.join(left_out)}: regenie has none of them"
+    size = settings.gwas.regenie.phenotypes_at_once
+    folders = []
+    for start in range(0, len(phenotypes), size):
+        part = phenotypes[start : start + size]
+        trial = Trial(
+            genotypes=genotypes,
+            phenotypes=pl.DataFrame({"IID": eids, **{str(k): each.values for k, each in enumerate(part)}}),
+            covariates=pl.DataFrame({"IID": eids, **{f"C{k}": column for k, column in enumerate(covariates.T, 1)}}),
+            binary=binary,
+            step1_genotypes=cohort.step1_genotypes,
+            min_mac=settings.association.min_mac,
+            min_info=settings.association.min_info,
+        )
+        folders.append(folder / f"phenotypes_{start + 1}_to_{start + len(part)}")
+        results = associate(regenie, trial, settings.gwas.regenie, folders[-1], log.info)
+        for phenotype, result in zip(part, results, strict=True):
+            phenotype.metadata |= told
+            for frame in _stored_rows(phenotype, result.frames, result.counts, n, settings.association):
+                yield phenotype.place, frame
+    for each in folders:
+        clean(each)
+
+
+def _stored_rows(
+    phenotype: _Phenotype,
+    frames: Iterator[pl.DataFrame],
+    counts: Mapping[str, int],
+    n: int,
+    settings: AssociationSettings,
+) -> Iterator[pl.DataFrame]:
+    """Yield the rows of one phenotype that are to be stored, and count the others once all are read."""
+    from edp_assets.science.genetics.calibration import StreamedLambda
+
     reasons: dict[str, int] = {}
-    yield empty("gwas_summary_stats")
-    results = associate(regenie, trial, settings.gwas.regenie, folder, log.info, counts)
-    for (label, _), (_, frames) in zip(phenotypes, results, strict=True):
-        before: pl.DataFrame | None = None
-        for frame in frames:
-            kept, before = _usable(frame, before, n, settings.association, reasons)
-            yield kept.with_columns(**{k: pl.lit(v) for k, v in label.items()}).select(
-                empty("gwas_summary_stats").columns
-            )
+    before: pl.DataFrame | None = None
+    inflation, stored = StreamedLambda(1), 0
+    for frame in frames:
+        kept, before = _usable(frame, before, n, settings, reasons)
+        inflation.add(0, kept["neg_log_10_p_value"].to_numpy())
+        if phenotype.largest_p < 1:
+            kept = kept.filter(pl.col("neg_log_10_p_value") >= -np.log10(phenotype.largest_p))
+        stored += kept.height
+        labelled = kept.with_columns(**{name: pl.lit(value) for name, value in phenotype.label.items()})
+        yield labelled.select(empty("gwas_summary_stats").columns)
     reasons |= {"test_failed": counts.get("test_failed", 0), "min_mac or min_info": counts["low_mac_or_info"]}
-    metadata["variants_read"] = counts.get("variants_read", 0) + counts["low_mac_or_info"]
-    metadata["variants_left_out"] = {reason: count for reason, count in reasons.items() if count}
-    clean(folder)
+    variants = int(inflation.variants[0])
+    metadata = phenotype.metadata
+    read = counts.get("variants_read", 0) + counts["low_mac_or_info"]
+    metadata["variants_read"] = metadata.get("variants_read", 0) + read
+    left_out = metadata.setdefault("variants_left_out", {})
+    left_out |= {reason: left_out.get(reason, 0) + count for reason, count in reasons.items() if count}
+    if stored < variants:
+        metadata["variants_not_stored"] = metadata.get("variants_not_stored", 0) + variants - stored
+    key = {name: phenotype.label[name] for name in ("method", "cluster")}
+    lambda_gc = float(inflation.values()[0])
+    phenotype.notes.append(
+        {**key, "n": n, "variants": variants, "lambda_gc": lambda_gc, "stored_max_p": phenotype.largest_p}
+    )
 
 
 def _usable(

@@ -29,6 +29,7 @@ from edp_assets.science.genetics.regenie_files import (
     write_table,
 )
 from edp_assets.settings import AssociationSettings, RegenieSettings
+from edp_assets.settings.association import MIN_CASES
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +38,6 @@ OLDEST = (3, 0)
 
 CHROMOSOMES = (*(str(i) for i in range(1, 23)), "X")
 """What regenie knows: it takes 23, X, XY, PAR1 and PAR2 as one chromosome, has none for MT, and takes Y for X."""
-
-MIN_CASES = 10
-"""Fewest cases, and controls, of a binary trait: regenie ignores others (--minCaseCount)."""
 
 BLOCK_SECONDS = 10.0
 """Least time between two of regenie's lines on its blocks that are passed on: it writes one a block, thousands."""
@@ -81,6 +79,22 @@ class Trial:
     min_info: float = 0
 
 
+@dataclass(frozen=True)
+class Result:
+    """One phenotype's statistics.
+
+    Attributes:
+        phenotype: its name.
+        frames: its rows, chromosome after chromosome, the columns of `read_step2`.
+        counts: those of `read_step2`, complete once `frames` has been read; and `low_mac_or_info`, the variants that
+            regenie's log says it left out of a phenotype, which are no rows of its files (mean over phenotypes).
+    """
+
+    phenotype: str
+    frames: Iterator[pl.DataFrame]
+    counts: dict[str, int]
+
+
 def find_regenie(path: str | Path | None = None) -> Regenie:
     """Return the regenie at `path`, else the one on PATH, once it has told its version.
 
@@ -116,8 +130,7 @@ def associate(
     settings: RegenieSettings,
     folder: Path,
     tell: Tell = log.info,
-    counts: dict[str, int] | None = None,
-) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
+) -> list[Result]:
     """Run both steps, as far as `folder` does not hold their results already, and hand over every phenotype's.
 
     Step 1, and step 2 of each chromosome, are skipped where their outputs are whole and were made from the same inputs:
@@ -129,11 +142,9 @@ def associate(
         settings: block sizes, threads, tests.
         folder: where regenie works; what is left of it by a kill is gone on with. `steps.clean` empties it.
         tell: is given lines of progress: what is done, and regenie's own.
-        counts: is added to by `read_step2`, over phenotypes; `low_mac_or_info` is what regenie says it left out.
 
     Returns:
-        Phenotype and the frames of its statistics (the columns of `read_step2`), in the order of the columns; regenie
-        has ended when the call returns.
+        What every phenotype has, in the order of the columns; regenie has ended when the call returns.
 
     Raises:
         EngineError: regenie failed (the message has the end of its log), or step 1 has no single file.
@@ -168,14 +179,18 @@ def associate(
             [f"chr{chromosome}_Y{k}.regenie{suffix}" for k in range(1, len(names) + 1)],
             [*made_from, *_stamps(path), fit],
         )
-    counts = {} if counts is None else counts
-    counts["low_mac_or_info"] = sum(_ignored(steps.log(f"chr{chromosome}")) for chromosome in tested)
+    ignored = sum(_ignored(steps.log(f"chr{chromosome}")) for chromosome in tested) // len(names)
+    results = []
+    for k, name in enumerate(names, 1):
+        counts = {"low_mac_or_info": ignored}
+        parts = [folder / f"chr{chromosome}_Y{k}.regenie{suffix}" for chromosome in tested]
+        results.append(Result(name, _frames(parts, counts), counts))
+    return results
 
-    def frames(k: int) -> Iterator[pl.DataFrame]:
-        for chromosome in tested:
-            yield from read_step2(folder / f"chr{chromosome}_Y{k}.regenie{suffix}", counts)
 
-    return ((name, frames(k)) for k, name in enumerate(names, 1))
+def _frames(parts: list[Path], counts: dict[str, int]) -> Iterator[pl.DataFrame]:
+    for part in parts:
+        yield from read_step2(part, counts)
 
 
 def testable(genotypes: Mapping[str, Path]) -> tuple[list[str], list[str]]:
@@ -314,7 +329,7 @@ def _write_inputs(folder: Path, people: pl.DataFrame, trial: Trial) -> str:
         if not values.is_in([0.0, 1.0]).all():
             raise ValueError(f"{name}: wanted 0 for controls and 1 for cases, found {values.unique().to_list()[:5]}")
         cases = int(values.sum())
-        if min(cases, values.len() - cases) < MIN_CASES:
+        if min(cases, values.len() - cases) < MIN_CASES:  # regenie's --minCaseCount is the same
             raise ValueError(
                 f"{name}: {cases} cases, {values.len() - cases} controls; regenie wants at least {MIN_CASES} of each"
             )

@@ -13,6 +13,9 @@ COVARIATES = (
 )  # fmt: skip
 """Covariates of every association (paper, section 4)."""
 
+MIN_CASES = 10
+"""Fewest cases, and fewest controls, of a binary trait's GWAS: below it no statistic is worth its computation."""
+
 
 class AssociationSettings(Section):
     """Variants and people of an association (paper, section 4 and 4.1)."""
@@ -46,7 +49,7 @@ class AssociationSettings(Section):
 class RegenieSettings(Section):
     """How regenie is found and run; options of its docs/options.md in parentheses."""
 
-    without_effect = frozenset({"path", "threads", "low_memory", "step2_block_size"})
+    without_effect = frozenset({"path", "threads", "low_memory", "step2_block_size", "phenotypes_at_once"})
 
     path: str | None = Field(None, description="its name on PATH, or its path relative to the folder; null: regenie")
     step1_genotypes: str | None = Field(
@@ -58,6 +61,9 @@ class RegenieSettings(Section):
     step2_block_size: int = Field(400, ge=1, description="variants tested at once (--bsize of step 2)")
     threads: int = Field(0, ge=0, description="threads (--threads); 0: regenie's own choice, all cores but one")
     low_memory: bool = Field(True, description="predictions within blocks go to disk, not memory (--lowmem)")
+    phenotypes_at_once: int = Field(
+        50, ge=1, description="phenotypes of a run; low_memory writes 5 x 8 bytes a person, block and phenotype"
+    )
     correction: Literal["firth", "spa"] = Field(
         "firth", description="binary traits of a small p: approximate Firth (--firth --approx) or --spa"
     )
@@ -66,19 +72,33 @@ class RegenieSettings(Section):
     )
 
 
-class GwasSettings(Section):
+class EngineSettings(Section):
     """What associates phenotypes with variants."""
 
     engine: Literal["projection", "regenie"] = Field(
-        "projection", description="projection: least squares from the organ's stored products; regenie: the paper's"
+        "projection", description="projection: least squares on the organ's stored products; regenie: the paper's"
     )
     regenie: RegenieSettings = RegenieSettings()
 
     def result_settings(self) -> dict[str, Any]:
-        """Return nothing of the default engine, so that what it made stays current whatever regenie's settings."""
+        """Return nothing for the default engine: what it made stays current, whatever regenie's settings."""
         if self.engine == "projection":
             return {}
         return {"engine": self.engine, "regenie": self.regenie.result_settings()}
+
+
+class GwasSettings(EngineSettings):
+    """By what EDPs are associated, and what is stored: 700 codes x 10 organs x 10 million variants take terabytes."""
+
+    stored_max_p: float = Field(
+        1.0, gt=0, le=1, description="largest p of a stored variant, of phenotypes of codes not in full_codes; 1: all"
+    )
+    full_codes: tuple[str, ...] = Field((), description="codes, or set.label, whose statistics are stored in full")
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return what is stored, and of the engine what matters."""
+        stored = self.model_dump(mode="json", exclude={"engine", "regenie"})
+        return {**stored, **super().result_settings()}
 
 
 class LociSettings(Section):

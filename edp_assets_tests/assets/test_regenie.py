@@ -1,4 +1,4 @@
-"""GWAS of the assets by regenie (a stand-in): the other engine's table, variants and effects; resumed, cleaned, told."""
+"""GWAS of the assets by regenie (a stand-in): the table of the other engine, resumed, cleaned up after, told."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import polars as pl
 import pytest
 
 from edp_assets.assets import baselines
-from edp_assets.assets.association import ASSOCIATIONS, gwas_summary_stats
-from edp_assets.assets.people import Sample
+from edp_assets.assets.association import ASSOCIATIONS, embedding_associations, gwas_summary_stats
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.cohort.check import check_cohort
 from edp_assets.engines.steps import EngineError
 from edp_assets.science.genetics.covariates import covariate_basis
 from edp_assets.storage.home import Home
-from edp_assets.storage.lake import Stored, cell_of
+from edp_assets.storage.lake import Cell, Partition, Partitions, Stored, Together, cell_of
 from edp_assets.storage.schemas import conform, empty
 from edp_assets.storage.workspace import Fingerprints, Workspace
 from edp_assets_tests.engines.installed import calls, install, steps, wish
@@ -102,43 +101,60 @@ def scores() -> pl.DataFrame:
     parts = []
     for method, cluster, weights in (("classifier", None, [1.0, 0, 2]), ("clustering", 3, [0.0, 1, 1])):
         parts.append(pl.DataFrame({**label, "method": method, "cluster": cluster, "eid": ["x", *EIDS[::-1]],
-                                   "score": [9.0, *(Z @ weights)[::-1]]},
+                                   "score": [9.0, *(Z @ weights)[::-1]], "label_used": True},
                                   schema_overrides={"cluster": pl.Int32}))  # fmt: skip
     return pl.concat(parts)
+
+
+SCORES = ("mae", "edp_scores")
 
 
 def stage_run(workspace: Workspace, asset: str = "mae/gwas_summary_stats", cell: Any = CELL) -> StageRun:
     return StageRun(cell, REGISTRY[tuple(asset.split("/"))].spec, workspace)
 
 
-def table(stored: Stored) -> pl.DataFrame:
-    frames = [stored.frames] if isinstance(stored.frames, pl.DataFrame) else list(stored.frames)
-    return pl.concat([conform(frame, "gwas_summary_stats") for frame in frames])
-
-
-def projected(where: Workspace) -> pl.DataFrame:
-    """Return the cell's GWAS as the projection engine makes it."""
-    from edp_assets.assets.association import embedding_associations
-
-    cells = [cell_of({"organ": "liver", "chromosome": c}) for c in where.chromosomes]
-    spec = ASSOCIATIONS["mae"].embedding_associations.spec
+def made(where: Workspace, edps: pl.DataFrame, cells: list[Cell] = [CELL]) -> Together:  # noqa: B006
+    """Return the GWAS of the cells, as the stage makes it of the stored scores."""
+    stored = ASSOCIATIONS["mae"].embedding_associations.spec.asset
+    of_organ = Partitions(where.lake, stored, [cell_of({"organ": "liver", "chromosome": c}) for c in where.chromosomes])
+    partitions = []
     for cell in cells:
-        made = embedding_associations(StageRun(cell, spec, where), basis())
-        where.lake.write(spec.asset, cell, "embedding_associations", made, "")
-    from edp_assets.storage.lake import Partitions
+        where.lake.write(SCORES, cell, "edp_scores", Stored(edps.filter(icd10=dict(cell)["icd10"])), "")
+        partitions.append(Partition(where.lake, SCORES, cell))
+    runs = [stage_run(where, cell=cell) for cell in cells]
+    return gwas_summary_stats(runs, partitions, [basis()] * len(cells), [of_organ] * len(cells))
 
-    return table(gwas_summary_stats(stage_run(where), scores(), basis(), Partitions(where.lake, spec.asset, cells)))
+
+def tables(together: Together) -> list[pl.DataFrame]:
+    """Return what each cell is stored as."""
+    parts: list[list[pl.DataFrame]] = [[empty("gwas_summary_stats")] for _ in together.members]
+    for place, frame in together.frames:
+        frame = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
+        parts[place].append(conform(frame, "gwas_summary_stats"))
+    return [pl.concat(frames) for frames in parts]
 
 
-def by_regenie(where: Workspace) -> tuple[pl.DataFrame, Stored]:
-    stored = gwas_summary_stats(stage_run(where), scores(), basis(), None)  # no stored products are read
-    return table(stored), stored
+def projected(where: Workspace, edps: pl.DataFrame) -> tuple[pl.DataFrame, Stored]:
+    """Return the cell's GWAS as the projection engine makes it."""
+    spec = ASSOCIATIONS["mae"].embedding_associations.spec
+    for chromosome in where.chromosomes:
+        cell = cell_of({"organ": "liver", "chromosome": chromosome})
+        products = embedding_associations(StageRun(cell, spec, where), basis())
+        where.lake.write(spec.asset, cell, "embedding_associations", products, "")
+    together = made(where, edps)
+    return tables(together)[0], together.members[0]
+
+
+def by_regenie(where: Workspace, edps: pl.DataFrame) -> tuple[pl.DataFrame, Stored]:
+    together = made(where, edps)
+    return tables(together)[0], together.members[0]
 
 
 def test_gwas_summary_stats__regenie_gives_the_other_engine_s_table(folder: Path) -> None:
-    expected = projected(workspace(folder)).sort(KEY)
+    expected, by_products = projected(workspace(folder), scores())
+    expected = expected.sort(KEY)
     where = workspace(folder, REGENIE)
-    found, stored = by_regenie(where)
+    found, stored = by_regenie(where, scores())
     found = found.sort(KEY)
     assert found.columns == expected.columns == empty("gwas_summary_stats").columns
     exact = [*KEY, "encoder", "organ", "icd10", "effect_allele", "other_allele"]
@@ -157,6 +173,10 @@ def test_gwas_summary_stats__regenie_gives_the_other_engine_s_table(folder: Path
         "variants_read": 2 * 2 * VARIANTS,
         "variants_left_out": {"repeated": 4, "missing": 4, "min_maf": 4, "min_mac or min_info": 4},
     }
+    theirs = by_products.notes["phenotypes"]
+    for note, other in zip(stored.notes["phenotypes"], theirs, strict=True):
+        assert note | {"lambda_gc": 0} == other | {"lambda_gc": 0}
+        assert note["lambda_gc"] == pytest.approx(other["lambda_gc"], rel=0.02)
     # One run for all EDPs of the cell: step 1 once, step 2 once a chromosome.
     assert steps(folder / "bin/regenie") == ["1", "2 1", "2 2"]
 
@@ -165,40 +185,71 @@ def test_gwas_summary_stats__of_regenie_goes_on_after_a_kill_and_leaves_logs(fol
     where, executable = workspace(folder, REGENIE), folder / "bin/regenie"
     wish(executable, fail="chr2")
     with pytest.raises(EngineError, match=r"(?s)regenie chr2 failed.*failed to fit the null model"):
-        by_regenie(where)
+        by_regenie(where, scores())
     wish(executable, fail="")
-    found, _ = by_regenie(where)
+    found, _ = by_regenie(where, scores())
     assert found.height == 2 * 2 * (VARIANTS - 4)
     assert steps(executable) == ["1", "2 1", "2 2", "2 2"]
-    work = where.home.work / "regenie/mae/gwas_summary_stats/icd10=K76/organ=liver"
+    work = where.home.work / "regenie/mae/gwas_summary_stats/organ=liver/phenotypes_1_to_2"
     assert {path.name for path in work.iterdir()} == {f"{s}.output.log" for s in ("step1", "chr1", "chr2")}
 
 
 def test_gwas_summary_stats__failed_tests_of_regenie_are_counted(folder: Path) -> None:
     wish(folder / "bin/regenie", test_fail="rs1_7")
-    found, stored = by_regenie(workspace(folder, REGENIE))
+    found, stored = by_regenie(workspace(folder, REGENIE), scores())
     assert "rs1_7" not in found["rsid"]
     assert stored.metadata["variants_left_out"]["test_failed"] == 2
 
 
 def test_gwas_summary_stats__of_no_phenotype_starts_no_regenie(folder: Path) -> None:
-    stored = gwas_summary_stats(stage_run(workspace(folder, REGENIE)), scores().clear(), basis(), None)
-    assert table(stored).height == 0
+    found, stored = by_regenie(workspace(folder, REGENIE), scores().clear())
+    assert found.height == 0
     assert "no phenotype of the cell is selected" in stored.metadata["skipped"]
     assert calls(folder / "bin/regenie") == []
+
+
+def test_gwas_summary_stats__cells_of_an_organ_share_the_runs_of_regenie(folder: Path) -> None:
+    where, executable = workspace(folder, REGENIE + "phenotypes_at_once = 3\n"), folder / "bin/regenie"
+    second = scores().with_columns(icd10=pl.lit("I10"), score=pl.col("score") * 2 + 1)
+    edps = pl.concat([scores(), second])
+    other = cell_of({"organ": "liver", "icd10": "I10"})
+    wish(executable, fail="chr2")
+    with pytest.raises(EngineError, match="chr2 failed"):
+        tables(made(where, edps, [CELL, other]))
+    wish(executable, fail="")
+    together = made(where, edps, [CELL, other])
+    of_cell, of_other = tables(together)
+    run = ["1", "2 1", "2 2"]
+    assert steps(executable) == [*run, "2 2", *run]  # three phenotypes, killed at their last chromosome, and one
+    assert [set(each["icd10"]) for each in (of_cell, of_other)] == [{"K76"}, {"I10"}]
+    np.testing.assert_allclose(of_other["beta"], 2 * of_cell["beta"], rtol=2e-5)
+    assert together.members[0].metadata == together.members[1].metadata
+    assert of_cell.equals(by_regenie(workspace(folder, REGENIE), edps)[0])
+
+
+def test_gwas_summary_stats__of_regenie_stores_no_more_than_asked(folder: Path) -> None:
+    whole, _ = by_regenie(workspace(folder, REGENIE), scores())
+    asked = REGENIE.replace("[gwas]\n", "[gwas]\nstored_max_p = 0.2\n")
+    found, stored = by_regenie(workspace(folder, asked), scores())
+    assert found.equals(whole.filter(pl.col("neg_log_10_p_value") >= -np.log10(0.2)))
+    assert 0 < found.height < whole.height
+    assert stored.metadata["variants_not_stored"] == whole.height - found.height
+    assert [note["variants"] for note in stored.notes["phenotypes"]] == [whole.height // 2] * 2
+    full = asked.replace("[gwas]\n", '[gwas]\nfull_codes = ["K76"]\n')
+    assert by_regenie(workspace(folder, full), scores())[0].equals(whole)
 
 
 def test_usable__a_repeat_across_frames_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edp_assets.engines import regenie as engine
 
-    whole, _ = by_regenie(workspace(folder, REGENIE))
+    whole, _ = by_regenie(workspace(folder, REGENIE), scores())
 
     def one_by_one(path: Path, counts: dict[str, int]) -> Iterator[pl.DataFrame]:
         return engine_read(path, counts, rows=1)
 
     engine_read = engine.read_step2
     monkeypatch.setattr(engine, "read_step2", one_by_one)
-    assert by_regenie(workspace(folder, REGENIE))[0].equals(whole)
+    assert by_regenie(workspace(folder, REGENIE), scores())[0].equals(whole)
 
 
 @pytest.fixture
@@ -212,14 +263,13 @@ def test_baselines__a_binary_code_is_tested_by_firth(folder: Path, participants:
     cases = pl.DataFrame({"icd10": "K76", "eid": EIDS[::4]})
     run = stage_run(where, "icd10_whole_cohort/gwas_summary_stats", cell_of({"icd10": "K76"}))
     binary = baselines._binary_gwas(run, cases, participants.select("eid"), participants, "icd10_whole_cohort")
-    found = table(binary)
+    found = pl.concat([conform(frame, "gwas_summary_stats") for frame in binary.frames])
     assert found["method"].unique().to_list() == ["icd10_whole_cohort"]
     assert binary.metadata["engine"] == "regenie v3.4.1.gz"
     assert binary.metadata["cases"] == N / 4
     assert all("--bt" in call and "--qt" not in call for call in calls(executable))
-    assert ["--firth", "--approx", "--pThresh", "0.05"] == [
-        part for part in calls(executable)[1] if part in ("--firth", "--approx", "--pThresh", "0.05")
-    ]
+    given = calls(executable)[1]
+    assert given[given.index("--firth") :][:4] == ["--firth", "--approx", "--pThresh", "0.05"]
 
 
 def test_fingerprints__regenie_s_settings_matter_to_regenie_alone(folder: Path) -> None:
@@ -231,6 +281,9 @@ def test_fingerprints__regenie_s_settings_matter_to_regenie_alone(folder: Path) 
     assert of("[gwas.regenie]\nthreads = 4\nstep1_block_size = 7\nstep1_genotypes = 'chr1.bed'\n") == default
     chosen = of(REGENIE)
     assert chosen != default
+    baseline = "organ_volume/gwas_summary_stats"
+    assert of("[gwas]\nstored_max_p = 0.5\n", baseline) == of("", baseline) != of(REGENIE, baseline)
+    assert of("[gwas]\nstored_max_p = 0.5\n") != default
     assert of(REGENIE + "threads = 4\nlow_memory = false\n") == chosen
     assert of(REGENIE + "step1_block_size = 7\n") != chosen
     (folder / "chr1.bim").write_text((folder / "chr1.bim").read_text() + "\n")  # step 1's file is another

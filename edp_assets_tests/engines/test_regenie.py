@@ -55,7 +55,7 @@ def trial(genotypes: dict[str, Path], **changes: object) -> Trial:
 
 def run(path: Path, asked: Trial, folder: Path, settings: RegenieSettings = ONE_BLOCK) -> dict[str, pl.DataFrame]:
     found = associate(find_regenie(path), asked, settings, folder, lambda _: None)
-    return {name: pl.concat(list(frames)) for name, frames in found}
+    return {result.phenotype: pl.concat(list(result.frames)) for result in found}
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_associate__one_file_a_chromosome_with_the_file_of_step_1(tmp_path: Path
     told: list[str] = []
     asked = trial(chromosomes, step1_genotypes=array)
     results = associate(find_regenie(executable), asked, ONE_BLOCK, tmp_path / "work", told.append)
-    found = {name: pl.concat(list(frames)) for name, frames in results}
+    found = {result.phenotype: pl.concat(list(result.frames)) for result in results}
     assert [call[3] for call in calls(executable)] == [
         str(tmp_path / name) for name in ("array", "chr1", "chr2", "chrX")
     ]
@@ -169,7 +169,7 @@ def test_associate__does_nothing_twice(tmp_path: Path, executable: Path, bed: Pa
     work, told = tmp_path / "work", []
     first = run(executable, trial({"all": bed}), work)
     results = associate(find_regenie(executable), trial({"all": bed}), RegenieSettings(threads=2), work, told.append)
-    again = {name: pl.concat(list(frames)) for name, frames in results}
+    again = {result.phenotype: pl.concat(list(result.frames)) for result in results}
     assert steps(executable) == ["1", "2 1", "2 2"]  # neither threads nor memory are reasons to do it again
     assert all(again[name].equals(first[name]) for name in first)
     assert [line for line in told if line.endswith("done before")] == [
@@ -321,7 +321,7 @@ def test_associate__results_that_are_cut_off_after_the_run_are_refused(
     damaged = work / "chr2_Y1.regenie.gz"
     damaged.write_bytes(damaged.read_bytes()[:-20])
     with pytest.raises(RegenieFileError, match=r"chr2_Y1.regenie.gz is cut off or damaged"):
-        list(next(results)[1])
+        list(results[0].frames)
 
 
 def test_find_regenie__the_one_on_path_else_a_clear_message(
