@@ -14,6 +14,7 @@ import pyarrow as pa
 from edp_assets.assets import cohort, imaging, regenie
 from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
 from edp_assets.assets.hits import hit_stages, people_of_basis
+from edp_assets.assets.genotype_blocks import usable_calls
 from edp_assets.assets.people import Sample, genotyped_sample
 from edp_assets.assets.phenotypes import PHENOTYPES, PhenotypeStages
 from edp_assets.assets.score_gwas import score_gwas
@@ -25,6 +26,8 @@ from edp_assets.storage.statistics_frame import StatisticsBlock
 log = logging.getLogger(__name__)
 
 VARIANTS_A_FRAME = 8192
+VARIANTS_A_PIECE = 8192
+"""Variants whose products are kept at once, so that a killed run goes on there: of 45,714 people some 5 s of work."""
 
 
 def association_basis(
@@ -54,22 +57,24 @@ def association_basis(
 
 def embedding_associations(run: StageRun, association_basis: pl.DataFrame) -> Stored:
     """One pass over a chromosome's genotypes: each variant times each column of the organ's basis, in float32."""
-    from edp_assets.science.genetics.projection import project_block
-
     sample = Sample.of_basis(association_basis)
-    basis = matrix(association_basis, "basis").astype(np.float32)
     stored = Stored(())
 
-    def frames() -> Iterator[pl.DataFrame]:
-        yield empty("embedding_associations")
-        for variants, block in sample.blocks(run, run["chromosome"], stored.metadata):
-            projected = project_block(block, basis, sample.covariates)
-            yield variants.with_columns(
-                genotype_ss=pl.Series(projected.gg),
-                products=pl.Series(projected.gz),
-            )
+    def pieces(state: dict[str, Any]) -> Iterator[tuple[pl.DataFrame, dict[str, Any]]]:
+        from edp_assets.science.genetics.projection import Projector
 
-    stored.frames = frames()
+        stored.metadata.update(state)
+        projector = Projector(matrix(association_basis, "basis"), sample.covariates)
+        frames = [empty("embedding_associations")]
+        for variants, calls, stats in usable_calls(run, sample.people, run["chromosome"], stored.metadata):
+            projected = projector.project(calls, stats)
+            frames.append(variants.with_columns(genotype_ss=pl.Series(projected.gg), products=pl.Series(projected.gz)))
+            if sum(frame.height for frame in frames) >= VARIANTS_A_PIECE:
+                yield pl.concat(frames, how="diagonal_relaxed"), dict(stored.metadata)
+                frames = [empty("embedding_associations")]
+        yield pl.concat(frames, how="diagonal_relaxed"), dict(stored.metadata)
+
+    stored.frames = pieces
     return stored
 
 
@@ -159,7 +164,7 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
     basis = stage(
         f"{name}/association_basis",
         **genotypes,
-        code_version="2",
+        code_version="3",
         dimensions=("organ",),
         table="association_basis",
         inputs={
@@ -171,7 +176,7 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
     products = stage(
         f"{name}/embedding_associations",
         **genotypes,
-        code_version="2",
+        code_version="3",
         dimensions=("organ", "chromosome"),
         table="embedding_associations",
         inputs={"association_basis": basis},

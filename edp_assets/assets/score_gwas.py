@@ -16,7 +16,6 @@ import polars as pl
 import pyarrow as pa
 
 from edp_assets.assets.encoders import matrix
-from edp_assets.science.genetics.blocks import VARIANT
 from edp_assets.assets.people import Sample
 from edp_assets.assets.stage import StageRun
 from edp_assets.storage.columns import PHENOTYPE
@@ -117,6 +116,7 @@ def _from_products(
     scores: _Scores, embedding_associations: Partitions, sample: Sample, members: list[Stored]
 ) -> Iterator[tuple[int, pa.Table]]:
     """Yield (cell's place, rows) of every score, one block of variants after another."""
+    from edp_assets.science.genetics.blocks import VARIANT
     from edp_assets.science.genetics.calibration import StreamedLambda
     from edp_assets.science.genetics.projection import associate
 

@@ -163,8 +163,7 @@ def _cells(
         }
         runs = [StageRun(cell, spec, workspace) for cell in cells]
         if at_once is None:
-            result = function(runs[0], **{name: of_cell[0] for name, of_cell in arguments.items()})
-            made = Together.of(result) if isinstance(result, Stored) else result
+            made = function(runs[0], **{name: of_cell[0] for name, of_cell in arguments.items()})
         else:
             made = function(runs, **arguments)
         yield cells, made

@@ -14,7 +14,7 @@ import dagster as dg
 
 from edp_assets.storage import warehouse
 from edp_assets.storage.checkpoints import CheckpointPartitions
-from edp_assets.storage.lake import Cell, Partitions, Together, cell_of
+from edp_assets.storage.lake import Cell, Partitions, Stored, Together, cell_of
 from edp_assets.storage.workspace import Fingerprints, StageSpec, Workspace
 
 
@@ -53,12 +53,15 @@ class LakeIOManager(dg.IOManager):
         written: list[Cell] = []
         try:
             for cells, made in obj.partitions:
-                if not isinstance(made, Together):
+                inputs = [fingerprints.of(cell) for cell in cells]
+                if isinstance(made, Stored):
+                    workspace.lake.write(spec.asset, cells[0], spec.table, made, inputs[0])
+                elif isinstance(made, Together):
+                    workspace.lake.write_together(spec.asset, cells, spec.table, made, inputs)
+                else:
                     raise TypeError(
                         f"{'/'.join(spec.asset)}: a lake asset yields Stored or Together, found {type(made).__name__}"
                     )
-                inputs = [fingerprints.of(cell) for cell in cells]
-                workspace.lake.write_together(spec.asset, cells, spec.table, made, inputs)
                 written += cells
         finally:
             # What was written before a failure is stored, so the warehouse shows it as well.

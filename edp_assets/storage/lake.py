@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from edp_assets.storage.schemas import polars_schema
+from edp_assets.storage.piece_files import PieceFiles, Pieces
 from edp_assets.storage.table_files import NOTES, PROVENANCE, Frame, Provenance, TableWriter
 
 Cell = tuple[tuple[str, str], ...]
@@ -53,7 +54,7 @@ class Stored:
     `notes` until it ends. Metadata is for Dagster's UI; notes are kept in the file, for what is made from it.
     """
 
-    frames: pl.DataFrame | Iterable[Frame]
+    frames: pl.DataFrame | Iterable[Frame] | Pieces
     excluded: list[Exclusion] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class Together:
     @classmethod
     def of(cls, stored: Stored) -> Together:
         """Return one partition as what is made in one go."""
+        assert not callable(stored.frames)  # noqa: S101
         frames = [stored.frames] if isinstance(stored.frames, pl.DataFrame) else stored.frames
         return cls([stored], ((0, frame) for frame in frames))
 
@@ -117,7 +119,11 @@ class Lake:
 
         The content hash is of the rows alone, so that a rebuild with the same result is seen to be the same.
         """
+        pieces = PieceFiles(self.path(asset, cell).parent, table, inputs)
+        if callable(stored.frames):
+            stored.frames = pieces.made(stored.frames)
         self.write_together(asset, [cell], table, Together.of(stored), [inputs])
+        pieces.remove()
         assert stored.provenance is not None  # noqa: S101
         return stored.provenance
 

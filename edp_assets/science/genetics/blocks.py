@@ -6,7 +6,7 @@ in the association is the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edp_assets.science.genetics.genotypes import MISSING_CALL, GenotypeFile
 from edp_assets.science.genetics.hardy_weinberg import hardy_weinberg_p
 from edp_assets.science.genetics.sex_chromosomes import count_males_twice, counts_one_x, pseudo_autosomal
-from edp_assets.science.genetics.variant_qc import imputation_info, keep_variants, repeats, variant_stats
+from edp_assets.science.genetics.variant_qc import VariantStats, imputation_info, keep_variants, repeats, variant_stats
 from edp_assets.settings import AssociationSettings
 
 VARIANT = ["chromosome", "base_pair_location", "effect_allele", "other_allele", "rsid"]
@@ -131,9 +131,14 @@ class ChromosomeBlocks:
         return MalesX()
 
     def __iter__(self) -> Iterator[Block]:
+        return self.after(0)
+
+    def after(self, n_variants: int) -> Iterator[Block]:
+        """Iterate without the first `n_variants`, which were read before."""
         repeated = repeats(self._stretch).to_numpy()
         read = self._genotypes.read_calls if self._hard_calls else self._genotypes.read
-        for start in range(self._first, self._last, self._size):
+        begin = self._first + int(np.searchsorted(np.cumsum(self._mine[self._first : self._last]), n_variants + 1))
+        for start in range(begin, self._last, self._size):
             stop = min(start + self._size, self._last)
             chosen = np.flatnonzero(self._mine[start:stop])
             if not len(chosen):
@@ -166,6 +171,32 @@ def usable_blocks(
         if keep.any():
             variants = block.variants.with_columns(effect_allele_frequency=pl.Series(frequency))
             yield variants.filter(pl.Series(keep)), block.calls[keep]
+
+
+def usable_calls(
+    blocks: Iterable[Block], male: NDArray[np.bool_], settings: AssociationSettings, metadata: dict[str, Any]
+) -> Iterator[tuple[pl.DataFrame, NDArray[Any], VariantStats]]:
+    """Yield what `usable_blocks` yields, hard calls as they are, with the counts of what is kept; empty blocks too.
+
+    Hard calls are counted as whole numbers, a quarter of the memory and exact.
+    """
+    add_counts(metadata, {"variants_read": 0})
+    for block in blocks:
+        if block.single.any() or settings.min_hwe_p > 0 or settings.min_info > 0:
+            calls: NDArray[Any] = dosages(block.calls)
+            keep, reasons, _ = filter_variants(calls, block.repeated, block.single, male, settings)
+            stats = variant_stats(calls)
+        else:
+            calls, stats = block.calls, variant_stats(block.calls)
+            keep, reasons = keep_variants(
+                stats, settings.min_maf, settings.min_mac, settings.max_missing, repeated=block.repeated
+            )
+        add_counts(metadata, {"variants_read": len(keep)})
+        add_counts(metadata.setdefault("variants_left_out", {}), reasons)
+        kept = stats.of(keep)
+        variants = block.variants.filter(pl.Series(keep))
+        variants = variants.with_columns(effect_allele_frequency=pl.Series(kept.effect_allele_frequency))
+        yield variants, calls if keep.all() else calls[keep], kept
 
 
 def add_counts(metadata: dict[str, Any], counts: dict[str, int]) -> None:

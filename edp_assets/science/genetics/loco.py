@@ -84,7 +84,9 @@ class LocoFile:
                     continue
                 fields = len(line.split())
                 if fields != len(head):
-                    raise LocoError(f"{path}: the row that begins at byte {start} has {fields} fields, the head {len(head)}")
+                    raise LocoError(
+                        f"{path}: the row that begins at byte {start} has {fields} fields, the head {len(head)}"
+                    )
                 name = line.split(None, 1)[0].decode()
                 self._starts[CHROMOSOME_NAMES.get(name.upper(), name)] = start
         self.chromosomes = list(self._starts)

@@ -184,13 +184,9 @@ class _Models:
     ) -> tuple[NDArray[np.bool_], dict[str, int]]:
         if block.single.any() or settings.min_hwe_p > 0 or settings.min_info > 0:
             calls = dosages(block.calls[:, group.member])
-            keep, reasons, _ = filter_variants(
-                calls, block.repeated, block.single, self._male[group.member], settings
-            )
+            keep, reasons, _ = filter_variants(calls, block.repeated, block.single, self._male[group.member], settings)
             return keep, reasons
-        return keep_variants(
-            stats, settings.min_maf, settings.min_mac, settings.max_missing, repeated=block.repeated
-        )
+        return keep_variants(stats, settings.min_maf, settings.min_mac, settings.max_missing, repeated=block.repeated)
 
 
 class QuantitativeModels(_Models):

@@ -87,8 +87,21 @@ def residual_sum_of_squares(
     """
     # Summed in float64: what float32 sums lose here shows in every p-value.
     total = np.square(centred).sum(axis=1, dtype=np.float64)
+    return sums_of_squares_left(total, gq, stats.constant)
+
+
+def sums_of_squares_left(
+    total: NDArray[np.float64], gq: NDArray[np.floating[Any]], constant: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return sums of squares less what the covariates explain; 0 for variants that cannot be tested.
+
+    Args:
+        total: (n_variants,) of centred genotypes.
+        gq: (n_variants, n_covariates) their products with the covariate basis.
+        constant: (n_variants,) monomorphic.
+    """
     left = total - np.square(gq, dtype=np.float64).sum(axis=1)
-    return np.where(stats.constant | (left < COLLINEAR_WITH_COVARIATES * total), 0.0, left)
+    return np.where(constant | (left < COLLINEAR_WITH_COVARIATES * total), 0.0, left)
 
 
 def associate_directly(
