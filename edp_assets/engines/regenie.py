@@ -261,8 +261,9 @@ def step2_arguments(
 
 def _shared(folder: Path, trial: Trial) -> list[str]:
     covariates = ["--covarFile", str(folder / "covariates.txt")] if trial.covariates.width > 1 else []
+    # Quantitative is every version's default, --qt an option of later ones.
     return ["--keep", str(folder / "keep.txt"), "--phenoFile", str(folder / "phenotypes.txt"), *covariates,
-            "--bt" if trial.binary else "--qt"]  # fmt: skip
+            *(["--bt"] if trial.binary else [])]  # fmt: skip
 
 
 def _running(regenie: Regenie, settings: RegenieSettings) -> list[str]:

@@ -39,7 +39,7 @@ for number in ("--step", "--bsize", "--threads"):
     options.add_argument(number, type=int)
 for number in ("--minMAC", "--minINFO", "--pThresh"):
     options.add_argument(number, type=float)
-for flag in ("--qt", "--bt", "--lowmem", "--firth", "--approx", "--spa", "--gz", "--ref-first"):
+for flag in ("--bt", "--lowmem", "--firth", "--approx", "--spa", "--gz", "--ref-first"):
     options.add_argument(flag, action="store_true")
 given = options.parse_args()
 with (HERE / "calls.jsonl").open("a") as calls:

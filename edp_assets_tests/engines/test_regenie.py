@@ -72,7 +72,7 @@ def test_associate__command_lines_of_a_quantitative_trait(tmp_path: Path, execut
     work = tmp_path / "work"
     run(executable, trial({"all": bed}, min_mac=20), work, RegenieSettings(threads=3))
     inputs = ["--keep", f"{work}/keep.txt", "--phenoFile", f"{work}/phenotypes.txt",
-              "--covarFile", f"{work}/covariates.txt", "--qt"]  # fmt: skip
+              "--covarFile", f"{work}/covariates.txt"]  # fmt: skip
     step2 = ["--step", "2", "--bed", str(bed)[:-4], *inputs, "--pred", f"{work}/step1_pred.list"]
     assert calls(executable) == [
         ["--step", "1", "--bed", str(bed)[:-4], *inputs, "--bsize", "1000", "--out", f"{work}/step1", "--threads", "3",
