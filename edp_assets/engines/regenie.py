@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import polars as pl
@@ -150,6 +151,11 @@ def associate(
         EngineError: regenie failed (the message has the end of its log), or step 1 has no single file.
         ValueError: people, phenotypes or chromosomes that regenie cannot take.
     """
+    folder = folder.absolute()
+    if re.search(r"\s", str(folder)):
+        raise ValueError(
+            f"{folder}: regenie's list of predictions takes no white space in a path; work in another folder"
+        )
     tested, left_out = testable(trial.genotypes)
     if left_out:
         tell(f"regenie has no chromosome {', '.join(left_out)}: left out")
@@ -353,7 +359,7 @@ def _ignored(log_file: Path) -> int:
 
 def _stamps(path: Path) -> list[str]:
     """Return size and time of a genotype file and those beside it: what tells that they were replaced."""
-    beside = sorted(path.parent.glob(f"{path.stem}.*"))
+    beside = sorted(path.parent.glob(f"{escape(path.stem)}.*"))
     files = [(file.name, file.stat()) for file in beside if file.suffix != ".bgi"]  # an index changes no result
     return [f"{name}:{status.st_size}:{status.st_mtime_ns}" for name, status in files]
 

@@ -227,6 +227,16 @@ def test_gwas_summary_stats__cells_of_an_organ_share_the_runs_of_regenie(folder:
     assert of_cell.equals(by_regenie(workspace(folder, REGENIE), edps)[0])
 
 
+def test_gwas_summary_stats__of_regenie_is_stored_a_file_a_cell(folder: Path) -> None:
+    where, other = workspace(folder, REGENIE), cell_of({"organ": "liver", "icd10": "I10"})
+    together, asset = made(where, scores(), [CELL, other]), ("mae", "gwas_summary_stats")  # the other has no EDP
+    where.lake.write_together(asset, [CELL, other], "gwas_summary_stats", together, ["", ""])
+    assert where.lake.read(asset, CELL).height == 2 * 2 * (VARIANTS - 4)
+    assert where.lake.read(asset, other).height == 0
+    assert [note["method"] for note in where.lake.notes(asset, CELL)["phenotypes"]] == ["classifier", "clustering"]
+    assert "skipped" in together.members[1].metadata
+
+
 def test_gwas_summary_stats__of_regenie_stores_no_more_than_asked(folder: Path) -> None:
     whole, _ = by_regenie(workspace(folder, REGENIE), scores())
     asked = REGENIE.replace("[gwas]\n", "[gwas]\nstored_max_p = 0.2\n")

@@ -396,6 +396,13 @@ def test_associate__one_file_with_a_chromosome_unknown_to_regenie_is_refused(tmp
         run(executable, trial({"all": bed}), tmp_path / "work")
 
 
+def test_associate__a_folder_that_regenie_could_not_name_is_refused(
+    tmp_path: Path, executable: Path, bed: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"a b: regenie's list of predictions takes no white space in a path"):
+        run(executable, trial({"all": bed}), tmp_path / "a b")
+
+
 def test_check_filters__hardy_weinberg_is_not_regenie_s() -> None:
     check_filters(AssociationSettings())
     with pytest.raises(ValueError, match="min_hwe_p = 1e-06: regenie has no such filter; set it to 0"):
