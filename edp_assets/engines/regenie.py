@@ -260,8 +260,9 @@ def step2_arguments(
         correction = [*test, "--pThresh", f"{settings.correction_max_p:g}"]
     info = ["--minINFO", f"{trial.min_info:g}"] if trial.min_info > 0 else []
     number = "23" if chromosome == "X" else chromosome  # which every version takes
+    min_mac = max(trial.min_mac, 0.5)  # the least that regenie takes: whatever is not monomorphic
     return ["--step", "2", *source, *_shared(folder, trial), "--pred", str(folder / "step1_pred.list"),
-            "--chr", number, *correction, "--minMAC", f"{trial.min_mac:g}", *info,
+            "--chr", number, *correction, "--minMAC", f"{min_mac:g}", *info,
             "--out", str(folder / f"chr{chromosome}")]  # fmt: skip
 
 

@@ -57,8 +57,8 @@ class RegenieSettings(Section):
         description="the one .bed, .pgen or .bgen of step 1, of all chromosomes, relative to the folder; null: that of "
         "[genotypes], if it is one file",
     )
-    step1_block_size: int = Field(1000, ge=1, description="variants of a ridge regression (--bsize of step 1)")
-    step2_block_size: int = Field(400, ge=1, description="variants tested at once (--bsize of step 2)")
+    step1_block_size: int = Field(1000, ge=2, description="variants of a ridge regression (--bsize of step 1)")
+    step2_block_size: int = Field(400, ge=2, description="variants tested at once (--bsize of step 2)")
     threads: int = Field(0, ge=0, description="threads (--threads); 0: regenie's own choice, all cores but one")
     low_memory: bool = Field(True, description="predictions within blocks go to disk, not memory (--lowmem)")
     phenotypes_at_once: int = Field(
@@ -68,7 +68,7 @@ class RegenieSettings(Section):
         "firth", description="binary traits of a small p: approximate Firth (--firth --approx) or --spa"
     )
     correction_max_p: float = Field(
-        0.05, gt=0, le=1, description="largest p of a binary trait that is corrected (--pThresh)"
+        0.05, gt=0, lt=1, description="largest p of a binary trait that is corrected (--pThresh)"
     )
 
 

@@ -49,8 +49,10 @@ print(f"Start\n * step: [{step}]", flush=True)
 time.sleep(float(wish("slow", "0")))
 if sum(x is not None for x in (given.bed, given.pgen, given.bgen)) != 1:
     fail("must use either --bed,--bgen or --pgen.")
-if not given.bsize:
-    fail("must specify the block size using '--bsize'.")
+if (given.bsize or 0) < 2:
+    fail("block size must be at least 2.")
+if given.minMAC is not None and given.minMAC < 0.5:
+    fail("minimum MAC must be at least 0.5.")
 if given.gz and not VERSION.endswith(".gz"):
     print("WARNING: REGENIE was not compiled with Boost Iostream library so ignoring option '--gz'.")
     given.gz = False

@@ -165,6 +165,14 @@ def test_associate__gives_each_phenotype_its_statistics(tmp_path: Path, executab
             assert (variant["effect_allele"], variant["n"]) == ("A", len(people))
 
 
+def test_associate__no_least_allele_count_is_the_least_that_regenie_takes(
+    tmp_path: Path, executable: Path, bed: Path
+) -> None:
+    assert run(executable, trial({"all": bed}, min_mac=0), tmp_path / "work")["second"].height == 10
+    call = calls(executable)[1]
+    assert call[call.index("--minMAC") + 1] == "0.5"
+
+
 def test_associate__does_nothing_twice(tmp_path: Path, executable: Path, bed: Path) -> None:
     work, told = tmp_path / "work", []
     first = run(executable, trial({"all": bed}), work)
