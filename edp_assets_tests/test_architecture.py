@@ -16,6 +16,7 @@ RANKS = {
     "edp_assets.cohort.schema": 0,
     "edp_assets.science": 1,
     "edp_assets.figures": 2,
+    "edp_assets.engines": 2,
     "edp_assets.cohort": 3,
     "edp_assets.storage": 4,
     "edp_assets.partitions": 4,
@@ -26,7 +27,9 @@ RANKS = {
     "edp_assets.runner": 8,
     "edp_assets.cli": 9,
 }
-WITHOUT_DAGSTER = ("edp_assets.settings", "edp_assets.science", "edp_assets.figures", "edp_assets.cohort")
+WITHOUT_DAGSTER = (
+    "edp_assets.settings", "edp_assets.science", "edp_assets.figures", "edp_assets.engines", "edp_assets.cohort",
+)  # fmt: skip
 MAX_LINES = 400
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from edp_assets.assets import cohort, imaging
+from edp_assets.assets import cohort, imaging, regenie
 from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
 from edp_assets.assets.genotype_blocks import usable_calls
 from edp_assets.assets.hits import hit_stages, people_of_basis
@@ -85,6 +85,8 @@ def gwas_summary_stats(
     embedding_associations: Sequence[Partitions],
 ) -> Together:
     """The GWAS of each selected EDP of the cell, from the organ's stored products: no genotype is read again."""
+    if regenie.chosen(runs[0]):
+        return regenie.score_gwas(runs, edp_scores, association_basis[0])
     return score_gwas(runs, edp_scores, association_basis[0], embedding_associations[0], direct_score_gwas)
 
 
@@ -150,6 +152,7 @@ GWAS: dict[str, Any] = {
     "streamed": ("edp_scores",),
     "at_once": CELLS_AT_ONCE,
     "settings": ("gwas",),
+    "files": ("step1_genotypes",),
     "code_version": "2",
 }
 """What stages of `gwas_summary_stats` have in common, few-shot ones too."""

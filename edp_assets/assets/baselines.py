@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from edp_assets.assets import cohort, imaging
+from edp_assets.assets import cohort, imaging, regenie
 from edp_assets.assets.association import direct_statistics, summary_statistics
 from edp_assets.assets.hits import hit_stages
 from edp_assets.assets.people import genotyped_sample
@@ -28,8 +28,8 @@ IMAGING, WHOLE, VOLUME = "icd10_imaging_cohort", "icd10_whole_cohort", "organ_vo
         "participants": cohort.participants,
         "organ_volumes": imaging.organ_volumes,
     },
-    settings=("association",),
-    files=("genotypes",),
+    settings=("association", "engine"),
+    files=("genotypes", "step1_genotypes"),
 )
 def imaging_cohort_gwas(
     run: StageRun, icd10_cases: pl.DataFrame, participants: pl.DataFrame, organ_volumes: Partitions
@@ -50,8 +50,8 @@ def _imaged(organ_volumes: Partitions) -> pl.DataFrame:
     dimensions=("icd10",),
     table="gwas_summary_stats",
     inputs={"icd10_cases": cohort.icd10_cases, "participants": cohort.participants},
-    settings=("association",),
-    files=("genotypes",),
+    settings=("association", "engine"),
+    files=("genotypes", "step1_genotypes"),
 )
 def whole_cohort_gwas(run: StageRun, icd10_cases: pl.DataFrame, participants: pl.DataFrame) -> Stored:
     """The code as a binary trait in the whole genotyped cohort (paper, section 4.1, baseline 2)."""
@@ -70,13 +70,16 @@ def _binary_gwas(
         stored.frames = empty("gwas_summary_stats")
         stored.metadata["skipped"] = f"{int(y.sum())} cases; at least {MIN_CASES} are wanted"
         return stored
+    label = {"encoder": None, "organ": None, "icd10": run["icd10"], "method": method, "cluster": None}
+    if regenie.chosen(run):
+        stored.frames = regenie.statistics(run, sample, y.astype(float), label, stored.metadata, binary=True)
+        return stored
     try:
         null = fit_null_model(y, sample.covariates)
     except SeparationError as error:
         stored.frames = empty("gwas_summary_stats")
         stored.metadata["skipped"] = str(error)
         return stored
-    label = {"encoder": None, "organ": None, "icd10": run["icd10"], "method": method, "cluster": None}
 
     def frames() -> Iterator[pl.DataFrame]:
         yield empty("gwas_summary_stats")
@@ -94,8 +97,8 @@ def _binary_gwas(
     dimensions=("organ",),
     table="gwas_summary_stats",
     inputs={"organ_volumes": imaging.organ_volumes, "participants": cohort.participants},
-    settings=("association",),
-    files=("genotypes",),
+    settings=("association", "engine"),
+    files=("genotypes", "step1_genotypes"),
 )
 def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, participants: pl.DataFrame) -> Stored:
     """Organ volume as a quantitative trait (paper, section 4.2)."""
@@ -104,6 +107,9 @@ def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, participants: 
     y = sample.people["volume_ml"].to_numpy()
     stored = Stored((), sample.excluded, {"participants": len(y), **sample.notes})
     label = {"encoder": None, "organ": run["organ"], "icd10": None, "method": VOLUME, "cluster": None}
+    if regenie.chosen(run):
+        stored.frames = regenie.statistics(run, sample, y, label, stored.metadata)
+        return stored
 
     def frames() -> Iterator[pl.DataFrame]:
         yield empty("gwas_summary_stats")

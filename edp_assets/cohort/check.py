@@ -56,6 +56,7 @@ def check_cohort(
     problems += _check_genes(cohort)
     say("opening the genotypes")
     problems += _check_genotypes(cohort, participants.table["eid"], scans.table["eid"])
+    problems += _check_engine(cohort)
     if deep:
         say(f"reading the images of {scans.table.height} scans")
         problems += check_scan_files(cohort, scans.table, workers, say)
@@ -151,6 +152,32 @@ def _check_genotypes(cohort: Cohort, participants: pl.Series, imaged: pl.Series)
             problems.append(Problem("refused", file, "", wanted, found, remedy))
     if samples and participants.len():
         problems += _check_people(cohort, samples, participants, imaged)
+    return problems
+
+
+def _check_engine(cohort: Cohort) -> list[Problem]:
+    """Tell what would stop regenie after hours of training, where associations are to be made by it."""
+    if cohort.settings.gwas.engine != "regenie":
+        return []
+    from edp_assets.engines.regenie import check_filters, find_regenie, step1_file, testable
+    from edp_assets.engines.steps import EngineError
+    from edp_assets.science.genetics.regenie_files import read_people
+
+    paths = cohort.genotype_paths()
+    attempts: list[Callable[[], object]] = [
+        lambda: find_regenie(cohort.regenie),
+        lambda: check_filters(cohort.settings.association),
+        lambda: testable(paths),
+        lambda: [read_people(path) for path in {step1_file(paths, cohort.step1_genotypes), *paths.values()}],
+    ]
+    problems = []
+    for attempt in attempts:
+        try:
+            attempt()
+        except (EngineError, ValueError, OSError) as error:
+            found = str(error).replace(f"{cohort.folder}/", "")
+            remedy = 'mend it, or take engine = "projection"'
+            problems.append(Problem("refused", FILE, "[gwas] engine", "what regenie needs", found, remedy))
     return problems
 
 

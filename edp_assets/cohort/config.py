@@ -83,6 +83,18 @@ class Cohort:
         """The tables of the label sets, by the set's name: relative to the folder."""
         return {name: self.folder / chosen.table for name, chosen in self.settings.labels.sets.items()}
 
+    @property
+    def step1_genotypes(self) -> Path | None:
+        """The one genotype file of regenie's step 1, where the settings name one: relative to the folder."""
+        named = self.settings.gwas.regenie.step1_genotypes
+        return None if named is None else self.folder / named
+
+    @property
+    def regenie(self) -> str | None:
+        """What the settings name as the regenie to run: a name on PATH, or a path, relative to the folder."""
+        named = self.settings.gwas.regenie.path
+        return str(self.folder / Path(named).expanduser()) if named and "/" in named else named
+
     def genotype_paths(self) -> dict[str, Path]:
         """Return the genotype files by chromosome, in natural order: 1 to 22, X, Y, MT.
 

@@ -12,9 +12,11 @@ from pydantic import Field, ValidationError, model_validator
 from edp_assets.settings.association import (
     COVARIATES,
     AssociationSettings,
+    EngineSettings,
     GeneSettings,
     GwasSettings,
     LociSettings,
+    RegenieSettings,
     StudySettings,
 )
 from edp_assets.settings.encoders import (
@@ -52,6 +54,7 @@ __all__ = [
     "CodeLevel",
     "EncoderName",
     "EncoderSettings",
+    "EngineSettings",
     "EvidenceSettings",
     "Face",
     "FewShotSettings",
@@ -65,6 +68,7 @@ __all__ = [
     "LociSettings",
     "OrganSettings",
     "PooledSettings",
+    "RegenieSettings",
     "Section",
     "SetName",
     "Settings",
@@ -108,6 +112,11 @@ class Settings(Section):
         if stored < 1 and lacking:
             raise ValueError(f"few_shot compares all variants of {lacking[0]}: name it in gwas.full_codes as well")
         return self
+
+    @property
+    def engine(self) -> EngineSettings:
+        """What of [gwas] a baseline depends on: it is stored in full."""
+        return EngineSettings(engine=self.gwas.engine, regenie=self.gwas.regenie)
 
     @classmethod
     def from_toml(cls, document: dict[str, Any]) -> Settings:

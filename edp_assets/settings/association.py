@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -46,13 +46,59 @@ class AssociationSettings(Section):
         return -math.log10(self.threshold)
 
 
-class GwasSettings(Section):
-    """What of an EDP's summary statistics is stored: 700 codes x 10 organs x 10 million variants take terabytes."""
+class RegenieSettings(Section):
+    """How regenie is found and run; options of its docs/options.md in parentheses."""
+
+    without_effect = frozenset({"path", "threads", "low_memory", "step2_block_size", "phenotypes_at_once"})
+
+    path: str | None = Field(None, description="its name on PATH, or its path relative to the folder; null: regenie")
+    step1_genotypes: str | None = Field(
+        None,
+        description="the one .bed, .pgen or .bgen of step 1, of all chromosomes, relative to the folder; null: that of "
+        "[genotypes], if it is one file",
+    )
+    step1_block_size: int = Field(1000, ge=2, description="variants of a ridge regression (--bsize of step 1)")
+    step2_block_size: int = Field(400, ge=2, description="variants tested at once (--bsize of step 2)")
+    threads: int = Field(0, ge=0, description="threads (--threads); 0: regenie's own choice, all cores but one")
+    low_memory: bool = Field(True, description="predictions within blocks go to disk, not memory (--lowmem)")
+    phenotypes_at_once: int = Field(
+        50, ge=1, description="phenotypes of a run; low_memory writes 5 x 8 bytes a person, block and phenotype"
+    )
+    correction: Literal["firth", "spa"] = Field(
+        "firth", description="binary traits of a small p: approximate Firth (--firth --approx) or --spa"
+    )
+    correction_max_p: float = Field(
+        0.05, gt=0, lt=1, description="largest p of a binary trait that is corrected (--pThresh)"
+    )
+
+
+class EngineSettings(Section):
+    """What associates phenotypes with variants."""
+
+    engine: Literal["projection", "regenie"] = Field(
+        "projection", description="projection: least squares on the organ's stored products; regenie: the paper's"
+    )
+    regenie: RegenieSettings = RegenieSettings()
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return nothing for the default engine: what it made stays current, whatever regenie's settings."""
+        if self.engine == "projection":
+            return {}
+        return {"engine": self.engine, "regenie": self.regenie.result_settings()}
+
+
+class GwasSettings(EngineSettings):
+    """By what EDPs are associated, and what is stored: 700 codes x 10 organs x 10 million variants take terabytes."""
 
     stored_max_p: float = Field(
         1.0, gt=0, le=1, description="largest p of a stored variant, of phenotypes of codes not in full_codes; 1: all"
     )
     full_codes: tuple[str, ...] = Field((), description="codes, or set.label, whose statistics are stored in full")
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return what is stored, and of the engine what matters."""
+        stored = self.model_dump(mode="json", exclude={"engine", "regenie"})
+        return {**stored, **super().result_settings()}
 
 
 class LociSettings(Section):

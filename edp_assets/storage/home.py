@@ -58,6 +58,11 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def work(self) -> Path:
+        """What other programs are at work on, gone on with after a kill; of what is done their logs stay."""
+        return self.root / "work"
+
+    @property
     def warehouse(self) -> Path:
         """The DuckDB file."""
         return self.root / "warehouse.duckdb"

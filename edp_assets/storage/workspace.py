@@ -123,12 +123,21 @@ class Workspace:
             # A .bed or .pgen is described by the tables beside it, a .bgen by its .sample; a .bgi is an index only.
             beside = [file for path in chosen for file in sorted(path.parent.glob(f"{path.stem}.*"))]
             return _hash([signature(file) for file in beside if file.suffix != ".bgi"])
+        if name == "step1_genotypes":
+            return self._step1_genotypes()
         path: Path | dict[str, Path] | str | None = getattr(self.cohort, name)
         if isinstance(path, str):  # what cohort.toml itself says
             return path
         if isinstance(path, dict):
             return _hash({key: signature(each) for key, each in path.items()})
         return "absent" if path is None else signature(path)
+
+    def _step1_genotypes(self) -> str:
+        """Return the signature of regenie's step 1 file; empty, as if it were not read, under another engine."""
+        path = self.cohort.step1_genotypes
+        if path is None or self.settings.gwas.engine != "regenie":
+            return ""
+        return _hash([signature(file) for file in sorted(path.parent.glob(f"{path.stem}.*")) if file.suffix != ".bgi"])
 
     @cached_property
     def _scans(self) -> pl.DataFrame:
@@ -161,7 +170,10 @@ class Fingerprints:
         for name in self.spec.settings:
             section, _, field = name.partition(".")
             values = settings.organs[keys["organ"]] if section == "organ" else getattr(settings, section)
-            used[name] = json.dumps(getattr(values, field)) if field else values.fingerprint()
+            if field:
+                used[name] = json.dumps(getattr(values, field))
+            elif values.result_settings():  # of a section without effect nothing is kept: a new one makes nothing stale
+                used[name] = values.fingerprint()
         inputs = {
             name: sorted((c, v) for c, v in versions.items() if all(keys.get(d, k) == k for d, k in c))
             for name, versions in self._versions.items()
@@ -170,7 +182,8 @@ class Fingerprints:
             # The dimension of the cell is the key that the column holds.
             rows = self._tables[name].filter(pl.col(column) == cell[0][1]) if name in self._tables else None
             inputs[name] = [] if rows is None else [((), _hash(sorted(rows.rows())))]
-        files = {name: self._file(name, cell) for name in self.spec.files}
+        found = {name: self._file(name, cell) for name in self.spec.files}
+        files = {name: stamp for name, stamp in found.items() if stamp}
         return _hash([self.spec.code_version, used, inputs, files])
 
     def _file(self, name: str, cell: Cell) -> str:
