@@ -4,6 +4,7 @@ import pytest
 from edp_assets.science.genetics.covariates import covariate_basis, residualise
 from edp_assets.science.genetics.projection import (
     LARGEST_OUTSIDE,
+    Projector,
     associate,
     project_block,
     score_coordinates,
@@ -123,3 +124,21 @@ def test_project_block__untestable_variants(cohort):
     np.testing.assert_array_equal(block.gg, 0)
     c, yy, _ = score_coordinates(factors[:, 0], W, Q)
     assert np.isnan(associate(block.gz, block.gg, c, yy, block.n, Q.shape[1]).neg_log_10_p_value).all()
+
+
+def test_projector__hard_calls_give_what_dosages_give(cohort):
+    _, G, Q, factors = cohort
+    W = whitened_basis(factors, Q)
+    G = np.vstack([G, np.full((1, N), 2.0), np.full((1, N), np.nan)]).astype(np.float32)
+    calls = np.where(np.isnan(G), -9, G).astype(np.int8)
+    projector, dosages = Projector(W, Q), project_block(G, W, Q)
+    # Twice, and a smaller block between: the room that is kept holds nothing of the block before.
+    for rows in (slice(None), slice(3, 7), slice(None)):
+        found = projector.project(calls[rows])
+        np.testing.assert_allclose(found.gg, dosages.gg[rows], rtol=1e-6)
+        np.testing.assert_allclose(found.gz / np.sqrt(N), dosages.gz[rows] / np.sqrt(N), atol=2e-6)
+        for name in ("effect_allele_frequency", "missing", "minor_allele_count", "constant"):
+            np.testing.assert_allclose(getattr(found.stats, name), getattr(dosages.stats, name)[rows], rtol=1e-9)
+    assert found.gg[-2:].tolist() == [0, 0]
+    with pytest.raises(ValueError, match="the block has 2999 participants"):
+        projector.project(calls[:, 1:])
