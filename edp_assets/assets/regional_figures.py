@@ -37,7 +37,7 @@ def regional_figures(
     association_basis: Partition,
     genes: pl.DataFrame,
 ) -> Stored:
-    """A regional plot of each of the cell's most significant loci, r2 from the genotypes of the association's people."""
+    """A regional plot of each of the cell's strongest loci, r2 from the genotypes of the association's people."""
     from edp_assets.figures.regional import regional
     from edp_assets.science.genetics.genotypes import open_genotypes
 

@@ -120,8 +120,9 @@ def _draw_variants(ax: Axes, variants: pl.DataFrame, threshold: float) -> None:
         handles[::-1], labels[::-1], title=r"$r^2$ with the lead", title_fontsize=SMALL, fontsize=SMALL,
         loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, labelcolor=INK, handletextpad=0.2,
     )  # fmt: skip
+    line = "p = " + f"{threshold:g}".replace("e-0", "e-")
     ax.annotate(
-        "p = " + f"{threshold:g}".replace("e-0", "e-"), (1, -math.log10(threshold)), xycoords=("axes fraction", "data"), xytext=(4, 0),
+        line, (1, -math.log10(threshold)), xycoords=("axes fraction", "data"), xytext=(4, 0),
         textcoords="offset points", va="center", fontsize=SMALL, color=INK,
     )  # fmt: skip
 

@@ -97,4 +97,4 @@ def test_regional__crowded_genes_do_not_overlap_and_the_rest_are_counted(stats: 
     assert shown + counted == n
     assert bool(counted) == (n == 300)
     for line in track.lines:
-        assert 1.0 <= min(line.get_xdata())
+        assert min(line.get_xdata()) >= 1.0
