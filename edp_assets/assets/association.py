@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from edp_assets.assets import cohort, imaging
 from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
 from edp_assets.assets.hits import hit_stages, people_of_basis
+from edp_assets.assets.genotype_blocks import usable_calls
 from edp_assets.assets.people import Sample, genotyped_sample
 from edp_assets.assets.phenotypes import PHENOTYPES, PhenotypeStages
+from edp_assets.assets.score_gwas import score_gwas
 from edp_assets.assets.stage import Stage, StageRun, stage
-from edp_assets.storage.lake import Partitions, Stored
+from edp_assets.storage.lake import Partition, Partitions, Stored, Together
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.statistics_frame import StatisticsBlock
 
 log = logging.getLogger(__name__)
 
 VARIANTS_A_FRAME = 8192
+VARIANTS_A_PIECE = 8192
+"""Variants whose products are kept at once, so that a killed run goes on there: of 45,714 people some 5 s of work."""
 
 
 def association_basis(
@@ -51,66 +57,49 @@ def association_basis(
 
 def embedding_associations(run: StageRun, association_basis: pl.DataFrame) -> Stored:
     """One pass over a chromosome's genotypes: each variant times each column of the organ's basis, in float32."""
-    from edp_assets.science.genetics.projection import project_block
-
     sample = Sample.of_basis(association_basis)
-    basis = matrix(association_basis, "basis").astype(np.float32)
     stored = Stored(())
 
-    def frames() -> Iterator[pl.DataFrame]:
-        yield empty("embedding_associations")
-        for variants, block in sample.blocks(run, run["chromosome"], stored.metadata):
-            projected = project_block(block, basis, sample.covariates)
-            yield variants.with_columns(
-                genotype_ss=pl.Series(projected.gg),
-                products=pl.Series(projected.gz),
-            )
+    def pieces(state: dict[str, Any]) -> Iterator[tuple[pl.DataFrame, dict[str, Any]]]:
+        from edp_assets.science.genetics.projection import Projector
 
-    stored.frames = frames()
+        stored.metadata.update(state)
+        projector = Projector(matrix(association_basis, "basis"), sample.covariates)
+        frames = [empty("embedding_associations")]
+        for variants, calls, stats in usable_calls(run, sample.people, run["chromosome"], stored.metadata):
+            projected = projector.project(calls, stats)
+            frames.append(variants.with_columns(genotype_ss=pl.Series(projected.gg), products=pl.Series(projected.gz)))
+            if sum(frame.height for frame in frames) >= VARIANTS_A_PIECE:
+                yield pl.concat(frames, how="diagonal_relaxed"), dict(stored.metadata)
+                frames = [empty("embedding_associations")]
+        yield pl.concat(frames, how="diagonal_relaxed"), dict(stored.metadata)
+
+    stored.frames = pieces
     return stored
 
 
 def gwas_summary_stats(
-    run: StageRun, edp_scores: pl.DataFrame, association_basis: pl.DataFrame, embedding_associations: Partitions
-) -> Stored:
+    runs: Sequence[StageRun],
+    edp_scores: Sequence[Partition],
+    association_basis: Sequence[pl.DataFrame],
+    embedding_associations: Sequence[Partitions],
+) -> Together:
     """The GWAS of each selected EDP of the cell, from the organ's stored products: no genotype is read again."""
-    sample = Sample.of_basis(association_basis)
-    basis = matrix(association_basis, "basis")
-    selected = edp_scores.partition_by("method", "cluster", maintain_order=True)
-    stored = Stored(())
+    return score_gwas(runs, edp_scores, association_basis[0], embedding_associations[0], direct_score_gwas)
 
-    def frames() -> Iterator[pl.DataFrame]:
-        from edp_assets.science.genetics.projection import LARGEST_OUTSIDE, associate, score_coordinates
 
-        yield empty("gwas_summary_stats")
-        for phenotype in selected:
-            label = phenotype.select("encoder", "organ", "icd10", "method", "cluster").row(0, named=True)
-            scores = association_basis.select("eid").join(phenotype, on="eid", how="left", maintain_order="left")
-            if label["method"] == "classifier" and run.workspace.settings.classifier.score == "cross_fitted":
-                yield from direct_statistics(run, sample, scores["score"].to_numpy(), label, {})
-                continue
-            c, yy, outside = score_coordinates(scores["score"].to_numpy(), basis, sample.covariates)
-            if outside > LARGEST_OUTSIDE:
-                raise ValueError(
-                    f"{dict(run.cell)}: {outside:.2e} of a score's variance lies outside the association basis; "
-                    f"at most {LARGEST_OUTSIDE} is wanted. It is of other embeddings: materialise the basis anew."
-                )
-            for cell in embedding_associations:
-                for products in embedding_associations.partition(cell).batches(VARIANTS_A_FRAME):
-                    gz, gg = matrix(products, "products"), products["genotype_ss"].to_numpy()
-                    found = associate(gz, gg, c, yy, len(basis), sample.covariates.shape[1])
-                    yield summary_statistics(products, found, len(basis), label)
+CELLS_AT_ONCE = 128
+"""Cells of an organ that are associated together: its products are read once for them, and a kill loses no more."""
 
-    stored.frames = frames()
-    stored.metadata["phenotypes"] = len(selected)
-    if not selected:
-        stored.metadata["skipped"] = "no phenotype of the cell is selected: phenotype_selection says why"
-    return stored
+
+def direct_score_gwas(run: StageRun, sample: Sample, y: np.ndarray, label: dict[str, Any]) -> Iterator[pa.Table]:
+    """Yield the GWAS of a score that is not linear in the basis: a cross-fitted one is of several models."""
+    return direct_statistics(run, sample, y, label, {})
 
 
 def direct_statistics(
     run: StageRun, sample: Sample, y: np.ndarray, label: Mapping[str, object], metadata: dict[str, Any]
-) -> Iterator[pl.DataFrame]:
+) -> Iterator[pa.Table]:
     """Yield the GWAS of any phenotype (n_participants,) from the genotypes, for what is not linear in the basis.
 
     So it is with organ volume, which needs no embedding, and with a cross-fitted score, which is of several models.
@@ -123,13 +112,12 @@ def direct_statistics(
             yield summary_statistics(variants, found, len(y), label)
 
 
-def summary_statistics(variants: pl.DataFrame, found: object, n: int, label: Mapping[str, object]) -> pl.DataFrame:
+def summary_statistics(variants: pl.DataFrame, found: Any, n: int, label: Mapping[str, object]) -> pa.Table:
     """Return summary statistics under GWAS-SSF's names, without variants that have no variance left to test."""
     names = ("beta", "standard_error", "neg_log_10_p_value")
-    frame = variants.with_columns(**{name: pl.Series(np.ravel(getattr(found, name))) for name in names}, n=pl.lit(n))
-    frame = frame.filter(pl.col("neg_log_10_p_value").is_finite())
-    frame = frame.with_columns(**{k: pl.lit(v) for k, v in label.items()})
-    return frame.select(empty("gwas_summary_stats").columns)
+    statistics = {name: np.ravel(getattr(found, name)) for name in names}
+    rows = np.flatnonzero(np.isfinite(statistics["neg_log_10_p_value"]))
+    return StatisticsBlock(variants).table(label, n, statistics, rows)
 
 
 def label_overlap(
@@ -157,13 +145,23 @@ class AssociationStages:
     gene_hits: Stage
 
 
+GWAS: dict[str, Any] = {
+    "dimensions": ("organ", "icd10"),
+    "streamed": ("edp_scores",),
+    "at_once": CELLS_AT_ONCE,
+    "settings": ("gwas",),
+    "code_version": "2",
+}
+"""What stages of `gwas_summary_stats` have in common, few-shot ones too."""
+
+
 def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeStages) -> AssociationStages:
     """Define the association stages of one encoder, from the projection basis to gene hits."""
     genotypes: dict[str, Any] = {"group": "association", "settings": ("association",), "files": ("genotypes",)}
     basis = stage(
         f"{name}/association_basis",
         **genotypes,
-        code_version="2",
+        code_version="3",
         dimensions=("organ",),
         table="association_basis",
         inputs={
@@ -175,7 +173,7 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
     products = stage(
         f"{name}/embedding_associations",
         **genotypes,
-        code_version="2",
+        code_version="3",
         dimensions=("organ", "chromosome"),
         table="embedding_associations",
         inputs={"association_basis": basis},
@@ -183,8 +181,8 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
     )(embedding_associations)
     statistics = stage(
         f"{name}/gwas_summary_stats",
+        **GWAS,
         group="association",
-        dimensions=("organ", "icd10"),
         table="gwas_summary_stats",
         inputs={
             "edp_scores": phenotypes.edp_scores,

@@ -11,13 +11,11 @@ from edp_assets.assets.association import direct_statistics, summary_statistics
 from edp_assets.assets.hits import hit_stages
 from edp_assets.assets.people import genotyped_sample
 from edp_assets.assets.stage import StageRun, stage
+from edp_assets.settings.association import MIN_CASES
 from edp_assets.storage.lake import Partition, Partitions, Stored
 from edp_assets.storage.schemas import empty
 
 IMAGING, WHOLE, VOLUME = "icd10_imaging_cohort", "icd10_whole_cohort", "organ_volume"
-
-MIN_CASES = 10
-"""Fewest cases of a binary trait's GWAS: below it no statistic is worth its computation."""
 
 
 @stage(

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort
-from edp_assets.assets.association import ASSOCIATIONS, gwas_summary_stats
+from edp_assets.assets.association import ASSOCIATIONS, GWAS, gwas_summary_stats
 from edp_assets.assets.candidates import classifier_row, cluster_row, prepared_organ
 from edp_assets.assets.encoders import ENCODERS
 from edp_assets.assets.hits import hit_stages, people_of_basis
@@ -166,7 +166,8 @@ def few_shot_stages(name: str) -> None:
     )(few_shot_edp_scores)
     statistics = stage(
         f"{name}/few_shot_gwas_summary_stats",
-        **options,
+        **GWAS,
+        group=GROUP,
         table="few_shot_gwas_summary_stats",
         inputs={
             "edp_scores": scores,

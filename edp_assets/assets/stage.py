@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import Any
 
 import dagster as dg
@@ -15,7 +16,7 @@ import dagster as dg
 from edp_assets.partitions import mapping_between, partitions_for
 from edp_assets.storage.checkpoints import CheckpointPartitions
 from edp_assets.storage.io_managers import StageOutput, cells_of
-from edp_assets.storage.lake import Cell, Partitions, Stored
+from edp_assets.storage.lake import Cell, Partitions, Stored, Together
 from edp_assets.storage.schemas import SCHEMAS
 from edp_assets.storage.workspace import StageSpec, Workspace
 
@@ -61,6 +62,7 @@ def stage(
     table: str,
     inputs: Mapping[str, Stage] | None = None,
     streamed: tuple[str, ...] = (),
+    at_once: int | None = None,
     rows: Mapping[str, str] | None = None,
     settings: tuple[str, ...] = (),
     files: tuple[str, ...] = (),
@@ -79,6 +81,8 @@ def stage(
             path) where the upstream has no dimension that this one lacks, else a mapping from cell to frame.
         rows: argument -> column, where a cell uses the rows that hold its own key and no others.
         streamed: arguments that are handed over unread, as a `Partition`.
+        at_once: most cells of an organ that one call makes: the function takes a list of runs, and of each input a
+            list, and returns a `Together`. None: a call is one cell.
         settings: what of the settings it uses, see `StageSpec`.
         files: what of the cohort folder it reads, see `StageSpec`.
         code_version: raise it when the function's result changes.
@@ -99,7 +103,7 @@ def stage(
 
     def decorate(function: Callable[..., Any]) -> Stage:
         def compute(context: dg.AssetExecutionContext, **values: Any) -> dg.Output[StageOutput]:
-            return dg.Output(StageOutput(spec, _cells(context, spec, function, values, streamed)))
+            return dg.Output(StageOutput(spec, _cells(context, spec, function, values, streamed, at_once)))
 
         compute.__name__ = function.__name__
         definition = dg.asset(
@@ -146,27 +150,47 @@ def _cells(
     function: Callable[..., Any],
     values: dict[str, Any],
     streamed: tuple[str, ...],
-) -> Iterator[tuple[Cell, Any]]:
+    at_once: int | None,
+) -> Iterator[tuple[list[Cell], Any]]:
     """Make the cells one after another, those of one organ together so that its inputs are read once."""
     workspace = Workspace.current()
-    cells = sorted(cells_of(context, spec.dimensions), key=lambda cell: (dict(cell).get("organ", ""), cell))
-    for cell in cells:
+    all_cells = sorted(cells_of(context, spec.dimensions), key=lambda cell: (dict(cell).get("organ", ""), cell))
+    for cells in _groups(all_cells, at_once or 1):
         started = time.monotonic()
-        arguments = {
-            name: _argument(value, cell, REGISTRY[spec.inputs[name]].spec, name in streamed)
+        arguments: dict[str, list[Any]] = {
+            name: [_argument(value, cell, REGISTRY[spec.inputs[name]].spec, name in streamed) for cell in cells]
             for name, value in values.items()
         }
-        result = function(StageRun(cell, spec, workspace), **arguments)
-        yield cell, result
-        metadata = {**result.metadata, "seconds": round(time.monotonic() - started, 2)}
-        if isinstance(result, Stored) and result.provenance is not None and result.path is not None:
-            metadata["dagster/row_count"] = result.provenance.rows
-            metadata["path"] = dg.MetadataValue.path(str(result.path))
-            if result.excluded:
-                metadata["excluded"] = dg.MetadataValue.json(dict(Counter(e.reason for e in result.excluded)))
-        context.add_asset_metadata(
-            metadata, asset_key=context.asset_key, partition_key="|".join(k for _, k in cell) or None
-        )
+        runs = [StageRun(cell, spec, workspace) for cell in cells]
+        if at_once is None:
+            made = function(runs[0], **{name: of_cell[0] for name, of_cell in arguments.items()})
+        else:
+            made = function(runs, **arguments)
+        yield cells, made
+        seconds = round((time.monotonic() - started) / len(cells), 2)
+        members = made.members if isinstance(made, Together) else [made]
+        for cell, member in zip(cells, members, strict=True):
+            _tell(context, cell, member, seconds)
+
+
+def _groups(cells: list[Cell], at_once: int) -> Iterator[list[Cell]]:
+    """Split cells, sorted by organ, into groups of one organ."""
+    for _, of_organ in groupby(cells, key=lambda cell: dict(cell).get("organ")):
+        while group := list(islice(of_organ, at_once)):
+            yield group
+
+
+def _tell(context: dg.AssetExecutionContext, cell: Cell, made: Any, seconds: float) -> None:
+    """Add what is told of a cell to its materialisation."""
+    metadata = {**made.metadata, "seconds": seconds}
+    if isinstance(made, Stored) and made.provenance is not None and made.path is not None:
+        metadata["dagster/row_count"] = made.provenance.rows
+        metadata["path"] = dg.MetadataValue.path(str(made.path))
+        if made.excluded:
+            metadata["excluded"] = dg.MetadataValue.json(dict(Counter(e.reason for e in made.excluded)))
+    context.add_asset_metadata(
+        metadata, asset_key=context.asset_key, partition_key="|".join(k for _, k in cell) or None
+    )
 
 
 def _argument(value: Partitions | CheckpointPartitions, cell: Cell, upstream: StageSpec, streamed: bool) -> Any:

@@ -7,9 +7,16 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from edp_assets.settings.association import COVARIATES, AssociationSettings, GeneSettings, LociSettings, StudySettings
+from edp_assets.settings.association import (
+    COVARIATES,
+    AssociationSettings,
+    GeneSettings,
+    GwasSettings,
+    LociSettings,
+    StudySettings,
+)
 from edp_assets.settings.encoders import (
     VIT_SIZES,
     EncoderName,
@@ -49,6 +56,7 @@ __all__ = [
     "Face",
     "FewShotSettings",
     "GeneSettings",
+    "GwasSettings",
     "ImagenetSettings",
     "IslandSettings",
     "ItemStatistic",
@@ -82,10 +90,24 @@ class Settings(Section):
     few_shot: FewShotSettings = FewShotSettings()
     island: IslandSettings = IslandSettings()
     association: AssociationSettings = AssociationSettings()
+    gwas: GwasSettings = GwasSettings()
     loci: LociSettings = LociSettings()
     genes: GeneSettings = GeneSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     study: StudySettings = StudySettings()
+
+    @model_validator(mode="after")
+    def _enough_is_stored(self) -> Settings:
+        stored = self.gwas.stored_max_p
+        wanted = max(self.association.threshold, self.loci.max_p if self.loci.clumping == "ld" else 0.0)
+        if stored < wanted:
+            raise ValueError(
+                f"gwas.stored_max_p ({stored:g}) must be at least {wanted:g}: loci are made of stored rows"
+            )
+        lacking = sorted(set(self.few_shot.codes) - set(self.gwas.full_codes))
+        if stored < 1 and lacking:
+            raise ValueError(f"few_shot compares all variants of {lacking[0]}: name it in gwas.full_codes as well")
+        return self
 
     @classmethod
     def from_toml(cls, document: dict[str, Any]) -> Settings:

@@ -13,6 +13,9 @@ COVARIATES = (
 )  # fmt: skip
 """Covariates of every association (paper, section 4)."""
 
+MIN_CASES = 10
+"""Fewest cases, and fewest controls, of a binary trait's GWAS: below it no statistic is worth its computation."""
+
 
 class AssociationSettings(Section):
     """Variants and people of an association (paper, section 4 and 4.1)."""
@@ -41,6 +44,15 @@ class AssociationSettings(Section):
         import math
 
         return -math.log10(self.threshold)
+
+
+class GwasSettings(Section):
+    """What of an EDP's summary statistics is stored: 700 codes x 10 organs x 10 million variants take terabytes."""
+
+    stored_max_p: float = Field(
+        1.0, gt=0, le=1, description="largest p of a stored variant, of phenotypes of codes not in full_codes; 1: all"
+    )
+    full_codes: tuple[str, ...] = Field((), description="codes, or set.label, whose statistics are stored in full")
 
 
 class LociSettings(Section):

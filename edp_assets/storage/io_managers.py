@@ -14,16 +14,16 @@ import dagster as dg
 
 from edp_assets.storage import warehouse
 from edp_assets.storage.checkpoints import CheckpointPartitions
-from edp_assets.storage.lake import Cell, Partitions, Stored, cell_of
+from edp_assets.storage.lake import Cell, Partitions, Stored, Together, cell_of
 from edp_assets.storage.workspace import Fingerprints, StageSpec, Workspace
 
 
 @dataclass(frozen=True)
 class StageOutput:
-    """What a stage hands to its IO manager: its spec, and the partitions as they are made."""
+    """What a stage hands to its IO manager: its spec, and the partitions as they are made, one or several in one go."""
 
     spec: StageSpec
-    partitions: Iterable[tuple[Cell, Any]]
+    partitions: Iterable[tuple[list[Cell], Any]]
 
 
 def cells_of(
@@ -52,13 +52,17 @@ class LakeIOManager(dg.IOManager):
         fingerprints = Fingerprints(workspace, spec)
         written: list[Cell] = []
         try:
-            for cell, stored in obj.partitions:
-                if not isinstance(stored, Stored):
+            for cells, made in obj.partitions:
+                inputs = [fingerprints.of(cell) for cell in cells]
+                if isinstance(made, Stored):
+                    workspace.lake.write(spec.asset, cells[0], spec.table, made, inputs[0])
+                elif isinstance(made, Together):
+                    workspace.lake.write_together(spec.asset, cells, spec.table, made, inputs)
+                else:
                     raise TypeError(
-                        f"{'/'.join(spec.asset)}: a lake asset yields Stored, found {type(stored).__name__}"
+                        f"{'/'.join(spec.asset)}: a lake asset yields Stored or Together, found {type(made).__name__}"
                     )
-                workspace.lake.write(spec.asset, cell, spec.table, stored, fingerprints.of(cell))
-                written.append(cell)
+                written += cells
         finally:
             # What was written before a failure is stored, so the warehouse shows it as well.
             if written:
@@ -78,7 +82,7 @@ class CheckpointIOManager(dg.IOManager):
         """Write every trained encoder as it is made; the file that training resumed from is then done with."""
         workspace, spec = Workspace.current(), obj.spec
         fingerprints = Fingerprints(workspace, spec)
-        for cell, stored in obj.partitions:
+        for (cell,), stored in obj.partitions:
             workspace.checkpoints.write(spec.asset, cell, stored.trained, fingerprints.of(cell))
             workspace.checkpoints.training_path(spec.asset, cell).unlink(missing_ok=True)
 

@@ -6,12 +6,12 @@ holds is in `schemas`; what Dagster asks for is in `io_managers`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,35 +22,18 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from edp_assets.storage.schemas import conform, polars_schema
+from edp_assets.storage.schemas import polars_schema
+from edp_assets.storage.piece_files import PieceFiles, Pieces
+from edp_assets.storage.table_files import NOTES, PROVENANCE, Frame, Provenance, TableWriter
 
 Cell = tuple[tuple[str, str], ...]
 """A partition: (dimension, key) pairs sorted by dimension; empty for an asset without partitions."""
 
 ROW_GROUP = 65_536
-PROVENANCE = b"edp"
 
 
 class LakeError(RuntimeError):
     """A file of the lake is missing or cannot be read."""
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What a stored partition was made from (`inputs`), and what it holds (`version`, a hash of its content)."""
-
-    inputs: str
-    version: str
-    rows: int
-
-    def to_json(self) -> str:
-        """Return the text kept in a file's metadata."""
-        return json.dumps({"inputs": self.inputs, "version": self.version, "rows": self.rows})
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Provenance:
-        """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
@@ -67,15 +50,31 @@ class Exclusion:
 class Stored:
     """What an asset hands over to be stored.
 
-    `frames` is the rows, or an iterator that makes them; such an iterator may go on filling `excluded` and `metadata`
-    until it ends.
+    `frames` is the rows, or an iterator that makes them; such an iterator may go on filling `excluded`, `metadata` and
+    `notes` until it ends. Metadata is for Dagster's UI; notes are kept in the file, for what is made from it.
     """
 
-    frames: pl.DataFrame | Iterable[pl.DataFrame]
+    frames: pl.DataFrame | Iterable[Frame] | Pieces
     excluded: list[Exclusion] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
     provenance: Provenance | None = None
     path: Path | None = None
+
+
+@dataclass
+class Together:
+    """Partitions that are made in one go: what each leaves, and (place of the partition, its rows) as they come."""
+
+    members: list[Stored]
+    frames: Iterable[tuple[int, Frame]]
+
+    @classmethod
+    def of(cls, stored: Stored) -> Together:
+        """Return one partition as what is made in one go."""
+        assert not callable(stored.frames)  # noqa: S101
+        frames = [stored.frames] if isinstance(stored.frames, pl.DataFrame) else stored.frames
+        return cls([stored], ((0, frame) for frame in frames))
 
 
 def cell_of(dimensions: Mapping[str, str]) -> Cell:
@@ -116,56 +115,37 @@ class Lake:
         return sorted(found)
 
     def write(self, asset: tuple[str, ...], cell: Cell, table: str, stored: Stored, inputs: str) -> Provenance:
-        """Store one partition atomically: rows checked against the table's schema, exclusions, provenance.
+        """Store one partition atomically: rows checked against the table's schema, exclusions, notes, provenance.
 
         The content hash is of the rows alone, so that a rebuild with the same result is seen to be the same.
         """
-        path = self.path(asset, cell)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        frames = [stored.frames] if isinstance(stored.frames, pl.DataFrame) else stored.frames
-        beside = path.with_name("excluded.parquet")
-
-        def write_exclusions() -> None:
-            rows = [asdict(exclusion) for exclusion in stored.excluded]
-            if rows:
-                self._write_file(beside, "excluded", [pl.DataFrame(rows, schema=polars_schema("excluded"))], "")
-            else:
-                beside.unlink(missing_ok=True)
-
-        # The exclusions go first: once the rows are in place the partition counts as done.
-        stored.provenance = self._write_file(path, table, frames, inputs, write_exclusions)
-        stored.path = path
+        pieces = PieceFiles(self.path(asset, cell).parent, table, inputs)
+        if callable(stored.frames):
+            stored.frames = pieces.made(stored.frames)
+        self.write_together(asset, [cell], table, Together.of(stored), [inputs])
+        pieces.remove()
+        assert stored.provenance is not None  # noqa: S101
         return stored.provenance
 
-    def _write_file(
-        self,
-        path: Path,
-        table: str,
-        frames: Iterable[pl.DataFrame],
-        inputs: str,
-        before_replacing: Callable[[], None] = lambda: None,
-    ) -> Provenance:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
-        digest, rows, writer = hashlib.sha256(table.encode()), 0, None
-        try:
-            for frame in frames:
-                batch = conform(frame, table).to_arrow(compat_level=pl.CompatLevel.oldest())
-                writer = writer or pq.ParquetWriter(temporary, batch.schema, compression="zstd", compression_level=1)
-                writer.write_table(batch, row_group_size=ROW_GROUP)
-                _update(digest, batch)
-                rows += frame.height
-            if writer is None:
-                raise LakeError(f"{path}: an asset handed over no frame; hand over an empty one instead")
-            provenance = Provenance(inputs, digest.hexdigest(), rows)
-            writer.add_key_value_metadata({PROVENANCE.decode(): provenance.to_json()})
-            writer.close()
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            before_replacing()
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return provenance
+    def write_together(
+        self, asset: tuple[str, ...], cells: Sequence[Cell], table: str, together: Together, inputs: Sequence[str]
+    ) -> None:
+        """Store partitions that are made in one go, each as `write` does; none is in its place before all are made."""
+        threads = os.cpu_count() or 1
+        with ExitStack() as stack:
+            writers = [stack.enter_context(TableWriter(self.path(asset, cell), table)) for cell in cells]
+            pool = stack.enter_context(ThreadPoolExecutor(threads))
+            adding: dict[int, Future[None]] = {}
+            for place, frame in together.frames:
+                # Rows of one file go in one after another, and few frames wait to be written.
+                if place in adding:
+                    adding.pop(place).result()
+                elif len(adding) >= 2 * threads:
+                    adding.pop(next(iter(adding))).result()
+                adding[place] = pool.submit(writers[place].add, frame)
+            for future in adding.values():
+                future.result()
+            list(pool.map(_finish, writers, together.members, inputs))
 
     def provenance(self, asset: tuple[str, ...], cell: Cell) -> Provenance | None:
         """Return a stored partition's provenance; None where it is absent or its file is damaged."""
@@ -174,6 +154,11 @@ class Lake:
         except (FileNotFoundError, pa.ArrowInvalid, OSError):
             return None
         return Provenance.from_json(metadata[PROVENANCE]) if PROVENANCE in metadata else None
+
+    def notes(self, asset: tuple[str, ...], cell: Cell) -> dict[str, Any]:
+        """Return what a stored partition's stage noted in its file; nothing where it noted nothing."""
+        metadata = pq.read_metadata(self.path(asset, cell)).metadata or {}
+        return dict(json.loads(metadata[NOTES])) if NOTES in metadata else {}
 
     def read(self, asset: tuple[str, ...], cell: Cell) -> pl.DataFrame:
         """Read one partition whole.
@@ -193,6 +178,16 @@ class Lake:
         self, asset: tuple[str, ...], cell: Cell, rows: int = ROW_GROUP, *, skip: int = 0
     ) -> Iterator[pl.DataFrame]:
         """Yield one partition in frames of at most `rows` rows, with bounded memory, from the row `skip` on."""
+        waiting: list[pl.DataFrame] = []
+        for frame in self._row_groups(asset, cell, rows, skip):
+            if waiting and sum(part.height for part in waiting) + frame.height > rows:
+                yield pl.concat(waiting)
+                waiting = []
+            waiting.append(frame)
+        if waiting:
+            yield pl.concat(waiting)
+
+    def _row_groups(self, asset: tuple[str, ...], cell: Cell, rows: int, skip: int) -> Iterator[pl.DataFrame]:
         with pq.ParquetFile(self.path(asset, cell)) as file:
             for group in range(file.num_row_groups):
                 there = file.metadata.row_group(group).num_rows
@@ -206,12 +201,23 @@ class Lake:
                     skip = max(0, skip - frame.height)
 
 
-def _update(digest: Any, batch: pa.Table) -> None:
-    """Add a table's rows to the hash, through Arrow's own stream format (stable for the same rows)."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as stream:
-        stream.write_table(batch.combine_chunks())
-    digest.update(sink.getvalue())
+def _finish(writer: TableWriter, stored: Stored, inputs: str) -> None:
+    """Bring a written partition into its place."""
+    stored.provenance, stored.path = writer.finish(inputs, stored.notes), writer.path
+    # The exclusions go first: once the rows are in place the partition counts as done.
+    _write_exclusions(writer.path.with_name("excluded.parquet"), stored.excluded)
+    writer.replace()
+
+
+def _write_exclusions(path: Path, excluded: Sequence[Exclusion]) -> None:
+    if not excluded:
+        path.unlink(missing_ok=True)
+        return
+    frame = pl.DataFrame([asdict(exclusion) for exclusion in excluded], schema=polars_schema("excluded"))
+    with TableWriter(path, "excluded") as writer:
+        writer.add(frame)
+        writer.finish("", {})
+        writer.replace()
 
 
 @dataclass(frozen=True)
@@ -243,6 +249,11 @@ class Partition:
                     held += sizes[group]
             for group in sorted(chosen):
                 yield pl.DataFrame(file.read_row_group(group))
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What its stage noted in its file."""
+        return self.lake.notes(self.asset, self.cell)
 
     @property
     def version(self) -> str | None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 60.0
 
 _TYPES: dict[Any, str] = {
-    pl.String: "VARCHAR", pl.Int32: "INTEGER", pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Boolean: "BOOLEAN",
-    pl.List(pl.Float32): "FLOAT[]", pl.List(pl.Float64): "DOUBLE[]",
+    pl.String: "VARCHAR", pl.Int32: "INTEGER", pl.Int64: "BIGINT", pl.Float32: "FLOAT", pl.Float64: "DOUBLE",
+    pl.Boolean: "BOOLEAN", pl.List(pl.Float32): "FLOAT[]", pl.List(pl.Float64): "DOUBLE[]",
 }  # fmt: skip
 
 PARTITION = "stored_asset", "stored_cell"

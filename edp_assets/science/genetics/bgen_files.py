@@ -100,6 +100,8 @@ class BgenFile:
             ) from None
         return block
 
+    read_calls = read  # it holds probabilities: dosages are all there is
+
     def close(self) -> None:
         """Close the file; reading after that raises."""
         self._closed = True

@@ -34,6 +34,42 @@ def lambda_gc(neg_log_10_p_value: ArrayLike) -> float:
     return float(z_from_neg_log_10_p(np.median(values))) ** 2 / MEDIAN_Z**2
 
 
+class StreamedLambda:
+    """Lambda GC of many phenotypes whose p-values come in blocks of variants and are not kept.
+
+    The median is read off a histogram of -log10 p, within 1e-6 of `lambda_gc`; above `_LARGEST_MEDIAN` (lambda 33)
+    it is told as that.
+    """
+
+    _BINS, _LARGEST_MEDIAN = 4096, 4.0
+
+    def __init__(self, n_phenotypes: int) -> None:
+        self._counts = np.zeros((n_phenotypes, self._BINS + 1), np.int64)
+
+    def add(self, phenotype: int, neg_log_10_p_value: NDArray[np.floating[Any]]) -> None:
+        """Count one phenotype's p-values of a block, (n_variants,), without NaN."""
+        place = np.minimum(neg_log_10_p_value * (self._BINS / self._LARGEST_MEDIAN), self._BINS).astype(np.int32)
+        self._counts[phenotype] += np.bincount(place, minlength=self._BINS + 1)
+
+    @property
+    def variants(self) -> NDArray[np.int64]:
+        """How many p-values each phenotype has had, (n_phenotypes,)."""
+        return np.asarray(self._counts.sum(axis=1))
+
+    def values(self) -> NDArray[np.float64]:
+        """Return lambda GC of each phenotype, (n_phenotypes,); NaN where it had no variant."""
+        found = np.full(len(self._counts), np.nan)
+        for i, counts in enumerate(self._counts):
+            below = np.concatenate([[0], np.cumsum(counts)])
+            if below[-1]:
+                half = below[-1] / 2
+                bin_ = min(int(np.searchsorted(below, half, side="right")) - 1, self._BINS)
+                within = (half - below[bin_]) / counts[bin_] if bin_ < self._BINS else 0.0
+                median = (bin_ + within) * self._LARGEST_MEDIAN / self._BINS
+                found[i] = float(z_from_neg_log_10_p(median)) ** 2 / MEDIAN_Z**2
+        return found
+
+
 def effective_number(
     genotypes: Iterable[NDArray[np.floating[Any]]],
     Q: NDArray[np.float64] | None = None,

@@ -42,12 +42,14 @@ class NullModel:
     separated: int
 
 
-def fit_null_model(y: NDArray[Any], Q: NDArray[np.float64]) -> NullModel:
+def fit_null_model(y: NDArray[Any], Q: NDArray[np.float64], offset: NDArray[np.float64] | None = None) -> NullModel:
     """Fit the covariates to a binary phenotype by Newton's method in float64.
 
     Args:
         y: (n_participants,) 0 for controls and 1 for cases, without gaps.
         Q: (n_participants, n_covariates) from `covariate_basis`.
+        offset: (n_participants,) log odds added with the coefficient 1, as regenie step 2 takes step 1's predictions;
+            None: 0.
 
     Raises:
         SeparationError: covariates predict the phenotype perfectly, or the fit does not converge.
@@ -62,7 +64,7 @@ def fit_null_model(y: NDArray[Any], Q: NDArray[np.float64]) -> NullModel:
     cases = int(y.sum())
     if cases in (0, len(y)):
         raise ValueError(f"a binary phenotype needs cases and controls; found {cases} cases of {len(y)} participants")
-    eta = _fit(y, Q, cases)
+    eta = _fit(y, Q, cases, np.zeros(len(y)) if offset is None else offset)
     probability = special.expit(eta)
     separated = int(np.count_nonzero(np.abs(eta) > 15))
     if separated:
@@ -72,8 +74,10 @@ def fit_null_model(y: NDArray[Any], Q: NDArray[np.float64]) -> NullModel:
     return NullModel(probability, y - probability, weight, basis, cases, len(y) - cases, separated)
 
 
-def _fit(y: NDArray[np.float64], Q: NDArray[np.float64], cases: int) -> NDArray[np.float64]:
-    """Return the linear predictor of the logistic regression of y on Q."""
+def _fit(
+    y: NDArray[np.float64], Q: NDArray[np.float64], cases: int, offset: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the linear predictor of the logistic regression of y on Q, the offset included."""
     n = len(y)
     # Q's first column is the intercept, 1 / sqrt(n): start from the share of cases.
     coefficients = np.zeros(Q.shape[1])
@@ -81,7 +85,7 @@ def _fit(y: NDArray[np.float64], Q: NDArray[np.float64], cases: int) -> NDArray[
     sign = 1 - 2 * y
     deviance = np.inf
     for _ in range(60):
-        eta = Q @ coefficients
+        eta = Q @ coefficients + offset
         # -log(1 - p) for controls and -log p for cases.
         previous, deviance = deviance, 2 * float(np.logaddexp(0.0, sign * eta).sum())
         if deviance < 1e-6 * n or not np.isfinite(deviance):
@@ -94,7 +98,7 @@ def _fit(y: NDArray[np.float64], Q: NDArray[np.float64], cases: int) -> NDArray[
         step = np.linalg.lstsq(weight[:, None] * Q, (y - probability) / np.maximum(weight, 1e-12), rcond=1e-12)[0]
         # Halve a step that overshoots: the likelihood is concave, so a small one always gains.
         for _ in range(30):
-            if 2 * np.logaddexp(0.0, sign * (Q @ (coefficients + step))).sum() <= deviance * (1 + 1e-12):
+            if 2 * np.logaddexp(0.0, sign * (Q @ (coefficients + step) + offset)).sum() <= deviance * (1 + 1e-12):
                 break
             step = step / 2
         coefficients = coefficients + step

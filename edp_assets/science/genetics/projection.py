@@ -18,9 +18,9 @@ from edp_assets.science.genetics.regression import (
     Association,
     linear_statistics,
     phenotype_residuals,
-    residual_sum_of_squares,
+    sums_of_squares_left,
 )
-from edp_assets.science.genetics.variant_qc import VariantStats, centre
+from edp_assets.science.genetics.variant_qc import VariantStats, centre, variant_stats
 
 SMALLEST_SINGULAR_VALUE = 1e-11
 """Singular value of the columns at unit length, relative to the largest, under which a direction is dropped.
@@ -102,24 +102,72 @@ def whitened_basis(Z: NDArray[np.floating[Any]], Q: NDArray[np.float64]) -> NDAr
     return np.asarray(orthonormal[:, k:] @ U[:, singular > SMALLEST_SINGULAR_VALUE * singular[0]])
 
 
-def project_block(
-    G: NDArray[np.floating[Any]], W: NDArray[np.floating[Any]], Q: NDArray[np.floating[Any]]
-) -> ProjectedBlock:
-    """Project a block of genotypes on the basis, in float32: one matrix product.
+class Projector:
+    """Projects blocks of genotypes on a basis, in float32: one matrix product a block."""
 
-    W is orthogonal to Q, so the covariates need taking out of the sums of squares alone.
+    def __init__(self, W: NDArray[np.floating[Any]], Q: NDArray[np.floating[Any]]) -> None:
+        """Prepare the columns.
 
-    Args:
-        G: (n_variants, n_participants) dosages, NaN where missing.
-        W: (n_participants, n_components) from `whitened_basis`; pass it as float32 to save the conversion a block.
-        Q: (n_participants, n_covariates) from `covariate_basis`.
-    """
-    if not G.shape[1] == len(W) == len(Q):
-        raise ValueError(f"G has {G.shape[1]} participants, W {len(W)}, Q {len(Q)}: wanted the same, in one order")
-    centred, stats = centre(np.asarray(G, np.float32))
-    gz = centred @ np.asarray(W, np.float32)
-    gq = centred @ np.asarray(Q, np.float32)
-    return ProjectedBlock(gz, residual_sum_of_squares(centred, gq, stats), stats)
+        Args:
+            W: (n_participants, n_components) from `whitened_basis`.
+            Q: (n_participants, n_covariates) from `covariate_basis`, the intercept first.
+        """
+        if len(W) != len(Q):
+            raise ValueError(f"W has {len(W)} participants and Q {len(Q)}: wanted the same, in one order")
+        self._n_components = W.shape[1]
+        # W is orthogonal to Q, so the covariates need taking out of the sums of squares alone.
+        self._columns = np.concatenate([W, Q[:, 1:]], axis=1, dtype=np.float32, casting="same_kind")
+        # What rounding to float32 leaves of the columns' own means would count uncentred genotypes.
+        self._sums = self._columns.sum(axis=0, dtype=np.float64)
+        self._room = np.empty((0, len(W)), np.float32)
+
+    def project(self, calls: NDArray[Any], stats: VariantStats | None = None) -> ProjectedBlock:
+        """Project a block.
+
+        Args:
+            calls: (n_variants, n_participants) dosages, NaN where missing, or int8 hard calls, below 0 where missing;
+                mean-imputed.
+            stats: its counts, where they are known.
+        """
+        if calls.shape[1] != len(self._columns):
+            raise ValueError(
+                f"the block has {calls.shape[1]} participants, W {len(self._columns)}: wanted the same, in one order"
+            )
+        stats = variant_stats(calls) if stats is None else stats
+        mean = np.nan_to_num(2 * stats.effect_allele_frequency)
+        if calls.dtype == np.int8:
+            g, total = self._from_calls(calls, stats, mean)
+            shift = mean  # still uncentred
+        else:
+            g = centre(np.asarray(calls, np.float32))[0]
+            # Summed in float64: what float32 sums lose here shows in every p-value.
+            total = np.square(g).sum(axis=1, dtype=np.float64)
+            shift = np.zeros(len(calls))
+        products = g @ self._columns
+        products -= (shift[:, None] * self._sums).astype(np.float32)
+        gq = products[:, self._n_components :]
+        return ProjectedBlock(products[:, : self._n_components], sums_of_squares_left(total, gq, stats.constant), stats)
+
+    def _from_calls(
+        self, calls: NDArray[np.int8], stats: VariantStats, mean: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Return mean-imputed genotypes, and the exact sums of squares of what they are centred."""
+        if len(self._room) < len(calls):
+            self._room = np.empty(calls.shape, np.float32)  # kept: fresh memory costs more than filling it
+        g = self._room[: len(calls)]
+        np.copyto(g, calls)
+        for i in np.flatnonzero(stats.missing > 0):
+            g[i, calls[i] < 0] = mean[i]
+        n_called = stats.called
+        alleles = np.rint(mean * n_called)
+        # Calls are 0, 1 and 2, so that the sum of their squares is that of the calls and twice the number of twos.
+        twos = np.array([np.count_nonzero(row == 2) for row in calls], dtype=np.float64)
+        return g, alleles + 2 * twos - mean * alleles
+
+
+def project_block(G: NDArray[Any], W: NDArray[np.floating[Any]], Q: NDArray[np.floating[Any]]) -> ProjectedBlock:
+    """Project one block; arguments as those of `Projector`, which is quicker for many."""
+    return Projector(W, Q).project(G)
 
 
 def score_coordinates(

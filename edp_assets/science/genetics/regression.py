@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,9 @@ from edp_assets.science.genetics.variant_qc import VariantStats, centre
 
 COLLINEAR_WITH_COVARIATES = 1e-4
 """Share of a variant's variance left by the covariates, under which it is not tested (plink2's max-corr: 2e-3)."""
+
+
+_VALUES_AT_ONCE = 16384
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,23 @@ def linear_statistics(
         raise ValueError(f"{df} degrees of freedom: there must be more participants than covariates and the variant")
     gy = np.asarray(gy, np.float64)
     gg = np.where(gg > 0, gg, np.nan)
-    total = np.where(yy > 0, yy, np.nan)[:, None]
-    beta = gy / gg
-    # A phenotype that is the variant itself leaves only rounding: t stays finite.
-    residual = np.maximum(total - beta * gy, 1e-14 * total)
-    standard_error = np.sqrt(residual / (df * gg))
-    return Association(beta, standard_error, neg_log_10_p_from_t(beta / standard_error, df))
+    yy = np.where(yy > 0, yy, np.nan)
+    beta, standard_error, neg_log_10_p = (np.empty(gy.shape) for _ in range(3))
+
+    def fill(rows: slice) -> None:
+        total = yy[rows, None]
+        beta[rows] = gy[rows] / gg
+        # A phenotype that is the variant itself leaves only rounding: t stays finite.
+        residual = np.maximum(total - beta[rows] * gy[rows], 1e-14 * total)
+        standard_error[rows] = np.sqrt(residual / (df * gg))
+        neg_log_10_p[rows] = neg_log_10_p_from_t(beta[rows] / standard_error[rows], df)
+
+    # A few phenotypes at a time stay in the processor's cache; numpy and scipy let go of the interpreter meanwhile.
+    step = max(1, _VALUES_AT_ONCE // max(1, len(gg)))
+    parts = [slice(start, start + step) for start in range(0, len(gy), step)]
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, len(parts) or 1)) as pool:
+        list(pool.map(fill, parts))
+    return Association(beta, standard_error, neg_log_10_p)
 
 
 def residual_sum_of_squares(
@@ -71,8 +87,21 @@ def residual_sum_of_squares(
     """
     # Summed in float64: what float32 sums lose here shows in every p-value.
     total = np.square(centred).sum(axis=1, dtype=np.float64)
+    return sums_of_squares_left(total, gq, stats.constant)
+
+
+def sums_of_squares_left(
+    total: NDArray[np.float64], gq: NDArray[np.floating[Any]], constant: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return sums of squares less what the covariates explain; 0 for variants that cannot be tested.
+
+    Args:
+        total: (n_variants,) of centred genotypes.
+        gq: (n_variants, n_covariates) their products with the covariate basis.
+        constant: (n_variants,) monomorphic.
+    """
     left = total - np.square(gq, dtype=np.float64).sum(axis=1)
-    return np.where(stats.constant | (left < COLLINEAR_WITH_COVARIATES * total), 0.0, left)
+    return np.where(constant | (left < COLLINEAR_WITH_COVARIATES * total), 0.0, left)
 
 
 def associate_directly(
@@ -119,14 +148,19 @@ def phenotype_residuals(
         )
     residual = residualise(Y, Q)
     yy = np.square(residual).sum(axis=0)
-    total = np.square(Y - Y.mean(axis=0)).sum(axis=0)
-    flat = yy <= 1e-10 * np.maximum(total, np.square(Y).sum(axis=0) * 1e-10)
+    flat = explained(Y, yy)
     if flat.any():
         raise ValueError(
             f"{np.count_nonzero(flat)} of {Y.shape[1]} phenotypes are constant or explained by the covariates, "
             f"the first is column {int(flat.argmax())}: nothing is left to associate"
         )
     return residual, yy
+
+
+def explained(Y: NDArray[np.float64], yy: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which phenotypes Y (n_participants, n_phenotypes) leave nothing but rounding, by their residuals' yy."""
+    total = np.square(Y - Y.mean(axis=0)).sum(axis=0)
+    return np.asarray(yy <= 1e-10 * np.maximum(total, np.square(Y).sum(axis=0) * 1e-10))
 
 
 def _first(found: Association) -> Association:

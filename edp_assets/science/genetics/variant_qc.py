@@ -36,10 +36,33 @@ class VariantStats:
         """Participants with a call, (n_variants,)."""
         return np.rint((1.0 - self.missing) * self.n_participants).astype(np.int64)
 
+    def of(self, chosen: NDArray[Any]) -> VariantStats:
+        """Return the counts of some of the variants."""
+        return VariantStats(
+            self.n_participants,
+            self.effect_allele_frequency[chosen],
+            self.missing[chosen],
+            self.minor_allele_count[chosen],
+            self.constant[chosen],
+        )
 
-def variant_stats(G: NDArray[np.floating[Any]]) -> VariantStats:
-    """Count a block of dosages G (n_variants, n_participants), NaN where missing."""
-    return centre(G)[1]
+
+def variant_stats(G: NDArray[Any]) -> VariantStats:
+    """Count a block (n_variants, n_participants): dosages, NaN where missing, or int8 calls, below 0 where missing."""
+    return _call_stats(G) if G.dtype == np.int8 else centre(G)[1]
+
+
+def _call_stats(calls: NDArray[np.int8]) -> VariantStats:
+    n_variants, n = calls.shape
+    counts = np.empty((3, n_variants), np.int64)
+    for i, row in enumerate(calls):  # one variant at a time stays in the processor's cache
+        counts[:, i] = np.count_nonzero(row < 0), np.count_nonzero(row == 1), np.count_nonzero(row == 2)
+    missing, one, two = counts
+    called, total = n - missing, (one + 2 * two).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        frequency = total / called / 2
+    constant = (one == called) | (two == called) | (one + two == 0)
+    return VariantStats(n, frequency, missing / n, np.minimum(total, 2.0 * called - total), constant)
 
 
 def centre(G: NDArray[np.floating[Any]]) -> tuple[NDArray[np.floating[Any]], VariantStats]:

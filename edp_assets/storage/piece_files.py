@@ -1,0 +1,72 @@
+"""Pieces of a partition that takes long: each is kept as it is made, so that a killed run goes on after the last one.
+
+They lie in a hidden folder beside the partition, named by what they are made from, until the partition is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from edp_assets.storage.table_files import NOTES, Frame, TableWriter
+
+
+class Pieces(Protocol):
+    """Rows of a partition that takes long, in pieces that are kept at once: a killed run goes on after them."""
+
+    def __call__(self, state: dict[str, Any]) -> Iterator[tuple[Frame, dict[str, Any]]]:
+        """Yield each piece with the state after it (plain values), going on from a state; the first is empty."""
+
+
+class PieceFiles:
+    """The pieces of one partition."""
+
+    def __init__(self, partition: Path, table: str, inputs: str) -> None:
+        """Find the pieces that are there; those made from other inputs are removed.
+
+        Args:
+            partition: the partition's folder.
+            table: the stored table's schema.
+            inputs: the fingerprint of what the partition is made from.
+        """
+        self._table, self._folder = table, partition / f".pieces-{inputs[:32]}"
+        for other in partition.glob(".pieces-*"):
+            if other != self._folder:
+                shutil.rmtree(other)
+
+    def made(self, pieces: Pieces) -> Iterator[Frame]:
+        """Make the pieces that are lacking, then yield all of them."""
+        state: dict[str, Any] = {}
+        done = 0
+        while (found := self._state(done)) is not None:
+            state, done = found, done + 1
+        for frame, state in pieces(state):
+            with TableWriter(self._path(done), self._table) as writer:
+                writer.add(frame)
+                writer.finish("", {"state": state})
+                writer.replace()
+            done += 1
+        for piece in range(done):
+            yield pl.DataFrame(pq.read_table(self._path(piece), partitioning=None))
+
+    def remove(self) -> None:
+        """Remove the pieces."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _path(self, piece: int) -> Path:
+        return self._folder / f"{piece:06d}.parquet"
+
+    def _state(self, piece: int) -> dict[str, Any] | None:
+        """Return the state after a piece; None where it is not there, or damaged."""
+        try:
+            metadata = pq.read_metadata(self._path(piece)).metadata or {}
+        except (FileNotFoundError, pa.ArrowInvalid, OSError):
+            return None
+        return dict(json.loads(metadata[NOTES])["state"])

@@ -1,0 +1,168 @@
+"""One Parquet file of the lake as it is written: rows checked, hashed and moved into place whole.
+
+Where files lie is in `lake`, what a table holds in `schemas`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from edp_assets.storage.schemas import SCHEMAS, SchemaError, conform, polars_schema
+
+Frame: TypeAlias = "pl.DataFrame | pa.Table"
+"""Rows of a table; an Arrow table, where speed matters, has the columns in order and their types already."""
+
+ROW_GROUP = 65_536
+PROVENANCE = b"edp"
+NOTES = b"edp_notes"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a stored partition was made from (`inputs`), and what it holds (`version`, a hash of its content)."""
+
+    inputs: str
+    version: str
+    rows: int
+
+    def to_json(self) -> str:
+        """Return the text kept in a file's metadata."""
+        return json.dumps({"inputs": self.inputs, "version": self.version, "rows": self.rows})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Provenance:
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+class TableWriter:
+    """Writes one table beside its place; `replace` moves it there, and without that nothing is left of it.
+
+    A data frame is a row group of its own, since its rows may be large; Arrow tables are gathered up to `ROW_GROUP`.
+    """
+
+    def __init__(self, path: Path, table: str) -> None:
+        self.path, self.table = path, table
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+        self._digest, self._rows = hashlib.sha256(table.encode()), 0
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def add(self, frame: Frame) -> None:
+        """Add rows.
+
+        Raises:
+            SchemaError: they are not of the table's columns and types, or null where they may not be.
+        """
+        if isinstance(frame, pl.DataFrame):
+            rows = conform(frame, self.table).to_arrow(compat_level=pl.CompatLevel.oldest())
+        else:
+            rows = check_arrow(frame, self.table)
+        if not rows.num_rows:
+            return
+        _update(self._digest, rows)
+        self._rows += rows.num_rows
+        self._waiting.append(rows)
+        if isinstance(frame, pl.DataFrame) or sum(part.num_rows for part in self._waiting) >= ROW_GROUP:
+            self._flush()
+
+    def finish(self, inputs: str, notes: dict[str, Any]) -> Provenance:
+        """Write what is left and close the file, with its provenance and notes in the footer."""
+        if not self._rows:
+            self._waiting.append(_empty(self.table))
+        self._flush()
+        provenance = Provenance(inputs, self._digest.hexdigest(), self._rows)
+        assert self._writer is not None  # noqa: S101
+        self._writer.add_key_value_metadata({PROVENANCE.decode(): provenance.to_json()})
+        if notes:
+            self._writer.add_key_value_metadata({NOTES.decode(): json.dumps(notes)})
+        self._writer.close()
+        self._writer = None
+        with self._temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        return provenance
+
+    def replace(self) -> None:
+        """Move the finished file to its place."""
+        self._temporary.replace(self.path)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        rows = pa.concat_tables(waiting)
+        if self._writer is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            plain = {field.name: _plain(field.type) for field in rows.schema}
+            # Text is kept as a dictionary; of numbers most values differ, and trying costs as much as writing them.
+            self._writer = pq.ParquetWriter(
+                self._temporary,
+                rows.schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=[name for name, kind in plain.items() if not _is_number(kind)],
+                column_encoding={
+                    name: "DELTA_BINARY_PACKED" if pa.types.is_integer(kind) else "BYTE_STREAM_SPLIT"
+                    for name, kind in plain.items()
+                    if _is_number(kind)
+                },
+                # Of text they cost as much as writing it, and no question prunes by an rsid.
+                write_statistics=[name for name, kind in plain.items() if _is_number(kind)],
+                store_schema=False,
+            )
+        self._writer.write_table(rows.cast(self._writer.schema), row_group_size=ROW_GROUP)
+
+
+def check_arrow(frame: pa.Table, table: str) -> pa.Table:
+    """Return an Arrow table that is of a stored table's columns and types (strings may be dictionaries); else raise."""
+    wanted = _empty(table).schema
+    found = pa.schema([pa.field(f.name, _plain(f.type)) for f in frame.schema])
+    if found != wanted:
+        raise SchemaError(f"{table}: wanted the columns {wanted.to_string()}; found {found.to_string()}")
+    nulls = [name for name, c in SCHEMAS[table].items() if not c.nullable and frame[name].null_count]
+    if nulls:
+        raise SchemaError(f"{table}: no value may be missing in {nulls}; found {[frame[c].null_count for c in nulls]}")
+    return frame
+
+
+@cache
+def _empty(table: str) -> pa.Table:
+    return pl.DataFrame(schema=polars_schema(table)).to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(kind in (pa.int32(), pa.int64(), pa.float32(), pa.float64()))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _update(digest: Any, batch: pa.Table) -> None:
+    """Add a table's rows to the hash, through Arrow's own stream format (stable for the same rows)."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_table(batch.combine_chunks())
+    digest.update(sink.getvalue())
