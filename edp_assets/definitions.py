@@ -23,6 +23,7 @@ from edp_assets.assets import (  # noqa: E402
     permutation,
     phenotype_figures,
     phenotypes,
+    regional_figures,
 )
 from edp_assets.assets.stage import REGISTRY  # noqa: E402
 from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  # noqa: E402
@@ -37,6 +38,7 @@ STAGES = (
     phenotype_figures,
     association,
     association_figures,
+    regional_figures,
     permutation,
     baselines,
     few_shot,

@@ -67,7 +67,11 @@ def export(workspace: Workspace, asked: Asked, folder: Path, say: Callable[[str]
         name = "-".join(quote(str(part), safe="") for part in parts if part is not None)
         path = folder / f"{name}.tsv.gz"
         told = write_statistics(path, _frames(file, method, cluster))
-        write_metadata(path, told, _about(workspace, asked, method, cluster, told.largest_n), date.today())
+        counts = _cases(workspace, asked, method, file, told.largest_n)
+        if counts is None:
+            say(f"{path}: cases and controls are not told: the people stored have changed since; `edp run` first")
+        about = _about(workspace, asked, method, cluster, told.largest_n, counts or {})
+        write_metadata(path, told, about, date.today())
         left_out = "".join(f"; {n} variants left out: {reason}" for reason, n in told.left_out.items())
         say(f"{path}: {told.rows} variants{left_out}")
         written.append(path)
@@ -123,7 +127,34 @@ def _frames(file: Path, method: str, cluster: int | None) -> Iterator[pl.DataFra
         yield from map(pl.DataFrame, others.to_arrow_reader(ROWS_A_FRAME))
 
 
-def _about(workspace: Workspace, asked: Asked, method: str, cluster: int | None, n: int) -> dict[str, Any]:
+def _cases(workspace: Workspace, asked: Asked, method: str, file: Path, n: int) -> dict[str, int] | None:
+    """Return how many of a baseline's people are cases and controls; nothing where the trait is not binary.
+
+    The people are found as the association found them, from stored tables: all participants, or those with an organ's
+    volume, less whom the stage has left out. None where these are not the `n` people whom the statistics are of.
+    """
+    if not method.startswith("icd10_"):
+        return {}
+    lake, participants = workspace.lake, [(("participants",), ())]
+    imaged = [(("organ_volumes",), cell) for cell in lake.cells(("organ_volumes",))]
+    people_of = imaged if method == "icd10_imaging_cohort" else participants
+    cases_of = [(("icd10_cases",), cell_of({"icd10": asked.icd10 or ""}))]
+    excluded = file.with_name("excluded.parquet")
+    people, cases = (
+        {eid for asset, cell in chosen for eid in pl.read_parquet(lake.path(asset, cell), columns=["eid"])["eid"]}
+        if all(lake.path(asset, cell).exists() for asset, cell in chosen)
+        else set()
+        for chosen in (people_of, cases_of)
+    )
+    if excluded.exists():
+        people -= set(pl.read_parquet(excluded, columns=["eid"])["eid"])
+    n_cases = len(people & cases)
+    return {"case_count": n_cases, "control_count": n - n_cases} if len(people) == n and n_cases else None
+
+
+def _about(
+    workspace: Workspace, asked: Asked, method: str, cluster: int | None, n: int, counts: dict[str, int]
+) -> dict[str, Any]:
     """Return the standard's fields on trait, genotypes, people and model."""
     settings, study = workspace.settings, workspace.settings.study
     code = asked.icd10 or ""
@@ -140,6 +171,7 @@ def _about(workspace: Workspace, asked: Asked, method: str, cluster: int | None,
         "sample_size": n,
         "ancestry_method": list(study.ancestry_method) or None,
         "case_control_study": method.startswith("icd10_"),
+        **counts,
     }
     return {
         "author_notes": study.author_notes,

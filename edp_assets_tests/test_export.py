@@ -18,7 +18,7 @@ from edp_assets.cli import cli
 from edp_assets.export import Asked, ExportError, export
 from edp_assets.science.genetics.gwas_ssf import MANDATORY, md5_of
 from edp_assets.settings import Settings
-from edp_assets.storage.lake import Lake, Stored, cell_of
+from edp_assets.storage.lake import Exclusion, Lake, Stored, cell_of
 from edp_assets.storage.schemas import empty
 
 CHROMOSOMES = ["10", "1", *(str(i) for i in range(11, 23)), *(str(i) for i in range(2, 10)), "X", "GL1"]
@@ -121,6 +121,46 @@ def test_export__one_method_or_a_baseline(workspace: SimpleNamespace, tmp_path: 
     about = yaml.safe_load(file.with_name(f"{file.name}-meta.yaml").read_text())
     assert about["trait_description"] == ["ICD-10 K76 (Other diseases of liver) as a binary trait"]
     assert about["samples"][0]["case_control_study"] is True
+
+
+def store_people(lake: Lake, cases: int) -> None:
+    """Store 1,010 participants, of whom ten are left out, and cases, of whom the first is one of these ten."""
+    eids = [f"{i:04d}" for i in range(1010)]
+    people = pl.concat([empty("participants"), pl.DataFrame({"eid": eids})], how="diagonal_relaxed")
+    lake.write(("participants",), (), "participants", Stored(people), "")
+    cell = cell_of({"icd10": "K76"})
+    of_code = pl.DataFrame({"icd10": "K76", "eid": eids[9 : 9 + cases]})
+    lake.write(("icd10_cases",), cell, "icd10_cases", Stored(of_code), "")
+    for organ, some in (("heart", eids[:700]), ("liver", eids[400:])):
+        volumes = pl.DataFrame({"eid": some, "organ": organ, "voxels": 1, "volume_ml": 1.0})
+        lake.write(("organ_volumes",), cell_of({"organ": organ}), "organ_volumes", Stored(volumes), "")
+    for method in ("icd10_whole_cohort", "icd10_imaging_cohort"):
+        left_out = [Exclusion(eid, None, f"{method}/gwas_summary_stats", "missing covariate") for eid in eids[:10]]
+        stored = Stored(statistics({"icd10": "K76", "method": method}), left_out)
+        lake.write((method, "gwas_summary_stats"), cell, "gwas_summary_stats", stored, "")
+
+
+@pytest.mark.parametrize("method", ["icd10_whole_cohort", "icd10_imaging_cohort"])
+def test_export__cases_and_controls_of_a_baseline(workspace: SimpleNamespace, tmp_path: Path, method: str) -> None:
+    store_people(workspace.lake, cases=81)
+    (file,) = export(workspace, Asked(None, "K76", method=method), tmp_path)
+    sample = yaml.safe_load(file.with_name(f"{file.name}-meta.yaml").read_text())["samples"][0]
+    names = ("sample_size", "case_control_study", "case_count", "control_count")
+    assert [sample[name] for name in names] == [1000, True, 80, 920]
+    assert broken_rules(file) == []
+
+
+def test_export__counts_of_other_people_than_the_statistics_are_not_told(
+    workspace: SimpleNamespace, tmp_path: Path
+) -> None:
+    store_people(workspace.lake, cases=81)
+    workspace.lake.path(("organ_volumes",), cell_of({"organ": "heart"})).unlink()  # as before that organ's run
+    said: list[str] = []
+    (file,) = export(workspace, Asked(None, "K76", method="icd10_imaging_cohort"), tmp_path, said.append)
+    sample = yaml.safe_load(file.with_name(f"{file.name}-meta.yaml").read_text())["samples"][0]
+    assert "case_count" not in sample
+    assert sample["sample_size"] == 1000
+    assert "cases and controls are not told: the people stored have changed since; `edp run`" in said[0]
 
 
 @pytest.mark.parametrize(

@@ -52,5 +52,6 @@ for _name, _association in ASSOCIATIONS.items():
         inputs={"gwas_summary_stats": _association.gwas_summary_stats, "gene_hits": _association.gene_hits},
         streamed=("gwas_summary_stats",),
         settings=("association",),
+        code_version="2",
         kinds={"matplotlib", "parquet"},
     )(association_figures)

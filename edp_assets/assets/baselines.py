@@ -30,6 +30,7 @@ IMAGING, WHOLE, VOLUME = "icd10_imaging_cohort", "icd10_whole_cohort", "organ_vo
     },
     settings=("association", "engine"),
     files=("genotypes", "step1_genotypes"),
+    code_version="2",
 )
 def imaging_cohort_gwas(
     run: StageRun, icd10_cases: pl.DataFrame, participants: pl.DataFrame, organ_volumes: Partitions
@@ -52,6 +53,7 @@ def _imaged(organ_volumes: Partitions) -> pl.DataFrame:
     inputs={"icd10_cases": cohort.icd10_cases, "participants": cohort.participants},
     settings=("association", "engine"),
     files=("genotypes", "step1_genotypes"),
+    code_version="2",
 )
 def whole_cohort_gwas(run: StageRun, icd10_cases: pl.DataFrame, participants: pl.DataFrame) -> Stored:
     """The code as a binary trait in the whole genotyped cohort (paper, section 4.1, baseline 2)."""

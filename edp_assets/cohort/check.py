@@ -146,6 +146,7 @@ def _check_genotypes(cohort: Cohort, participants: pl.Series, imaged: pl.Series)
             with open_genotypes(path) as genotypes:
                 samples[file] = set(genotypes.sample_ids)
                 problems += _check_variants(file, chromosome, genotypes.variants)
+                problems += _check_build(file, genotypes.variants, cohort.genome_build)
         except (GenotypeError, OSError) as error:
             found = str(error).replace(f"{cohort.folder}/", "")
             wanted, remedy = "a whole genotype file and the files beside it", "copy or write the files again"
@@ -197,6 +198,24 @@ def _check_variants(file: str, chromosome: str, variants: pl.DataFrame) -> list[
         remedy = "nothing, if it is meant: associations take the first, and count the others as left out"
         return [Problem("note", file, "", wanted, found, remedy)]
     return []
+
+
+def _check_build(file: str, variants: pl.DataFrame, build: str) -> list[Problem]:
+    """Tell of positions that the stated genome build does not have."""
+    from edp_assets.science.genetics.builds import CHROMOSOME_LENGTHS, beyond_chromosome_ends
+
+    beyond = beyond_chromosome_ends(variants, build)
+    if not beyond.height:
+        return []
+    chromosome, position, length = beyond.select("chromosome", "base_pair_location", "length").row(0)
+    found = (
+        f"{beyond.height} of {variants.height} variants beyond the end of their chromosome, the first on {chromosome} "
+        f"at {position} (it ends at {length})"
+    )
+    others = [other for other in CHROMOSOME_LENGTHS if not beyond_chromosome_ends(variants, other).height]
+    fits = f"which {' and '.join(others)} would have" if others else "which no build known here has"
+    remedy = f"correct genome_build, or the positions, {fits}"
+    return [Problem("refused", file, "", f"positions of {build}, the genome_build of {FILE}", found, remedy)]
 
 
 def _check_people(

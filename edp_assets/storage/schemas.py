@@ -202,10 +202,12 @@ SCHEMAS: dict[str, Schema] = {
     "association_figures": {
         "encoder": ENCODER,
         "organ": ORGAN,
-        "figure": Column(pl.String, "manhattan, qq"),
+        "figure": Column(pl.String, "manhattan, qq, regional"),
         "icd10": Column(pl.String, "ICD-10 code"),
         "method": PHENOTYPE["method"],
         "cluster": PHENOTYPE["cluster"],
+        "chromosome": Column(pl.String, "of the lead variant of a regional plot, else null", nullable=True),
+        "base_pair_location": Column(pl.Int64, "likewise", nullable=True),
         "path": Column(pl.String, "PNG file, relative to EDP_HOME"),
     },
     "association_basis": {

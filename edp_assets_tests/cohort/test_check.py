@@ -261,6 +261,25 @@ def test_check_cohort__repeated_variants(cohort_folder: Path) -> None:
     assert_told(problems, "note", "genotypes/all.bed", "", "1 variants that repeat an earlier one")
 
 
+def test_check_cohort__positions_of_another_build_are_refused(cohort_folder: Path) -> None:
+    bim = cohort_folder / "genotypes" / "all.bim"
+    lines = bim.read_text().splitlines()
+    # The last gene of chromosome 17 is beyond its end in GRCh37.
+    lines[-2:] = ["17\trs98\t0\t81195210\tA\tG", "17\trs99\t0\t83000000\tA\tG"]
+    bim.write_text("\n".join(lines) + "\n")
+    (problem,) = check_cohort(cohort_folder, deep=False)
+    assert (problem.severity, problem.file) == ("refused", "genotypes/all.bed")
+    assert problem.wanted == "positions of GRCh37, the genome_build of cohort.toml"
+    assert "1 of 12 variants beyond the end of their chromosome, the first on 17 at 83000000" in problem.found
+    assert problem.remedy == "correct genome_build, or the positions, which GRCh38 would have"
+    toml = cohort_folder / "cohort.toml"
+    toml.write_text(toml.read_text().replace("GRCh37", "GRCh38"))
+    assert check_cohort(cohort_folder, deep=False) == []
+    bim.write_text(bim.read_text().replace("83000000", "1083000000"))
+    (problem,) = check_cohort(cohort_folder, deep=False)
+    assert problem.remedy.endswith("which no build known here has")
+
+
 def test_check_cohort__no_variant_to_gene_is_noted(cohort_folder: Path, edit: Callable[..., None]) -> None:
     edit(cohort_folder / "cohort.toml", 'variant_to_gene = "variant_to_gene.csv"\n', "")
     (problem,) = check_cohort(cohort_folder, deep=False)

@@ -3,6 +3,11 @@
 The score test is in `logistic.py`. The approximation is exact in the cumulants of the carriers of
 the minor allele; the others, whose adjusted genotypes are near 0, enter by mean and variance, as SAIGE's fast version
 has it.
+
+Scores of few carriers are discrete, and no test of them has its nominal error rate at every threshold. The
+approximation is made for continuous scores, without a lattice correction: of expected cases among carriers from 0.05 to
+10 its error rate is nominal when averaged over thresholds, and up to 5 and 1.8 times so at the least lucky one. Mid-p
+and the exact tail stay below nominal (on average 0.4 to 0.9 and 0.2 to 0.6 of it).
 """
 
 from __future__ import annotations

@@ -182,3 +182,16 @@ def test_open_genotypes__pgen_of_other_people(regenie: Path, tmp_path: Path):
     (tmp_path / "e.psam").write_text("#FID\tIID\n1\ta\n")
     with pytest.raises(GenotypeError, match="cannot be opened as genotypes of 1 participants x 1000 variants"):
         open_genotypes(tmp_path / "e.pgen")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.999])
+def test_open_genotypes__truncated_pgen(regenie: Path, tmp_path: Path, share: float):
+    content = (regenie / "example.pgen").read_bytes()
+    (tmp_path / "e.pgen").write_bytes(content[: int(share * len(content))])
+    for suffix in (".pvar", ".psam"):
+        (tmp_path / "e").with_suffix(suffix).write_bytes((regenie / "example").with_suffix(suffix).read_bytes())
+    with (
+        pytest.raises(GenotypeError, match=r"e\.pgen.* cannot be (opened|read)"),
+        open_genotypes(tmp_path / "e.pgen") as f,
+    ):
+        f.read(0, f.n_variants)
