@@ -129,12 +129,13 @@ def _column(path: Path, values: pl.Series, *, text: bool) -> tuple[pl.Series, in
     """Return one column as numbers or categories, null where missing, and how many are missing by `MISSING_CODE`."""
     numbers = values.cast(pl.Float64, strict=False)
     # Nearly all are finite numbers: what is not, or may be the code, is looked at as text.
-    doubtful = (~numbers.is_finite().fill_null(value=False) | (numbers == float(MISSING_CODE)).fill_null(value=False)).arg_true()
+    doubtful = ((numbers == float(MISSING_CODE)) | ~numbers.is_finite()).fill_null(value=True).arg_true()
     written = values.gather(doubtful).fill_null("").str.strip_chars()
     code = written == MISSING_CODE
     missing = code | written.str.to_lowercase().is_in(list(MISSING))
-    numbers = numbers.scatter(doubtful.filter(missing), None)
-    strange = doubtful.filter(~missing & (written.cast(pl.Float64, strict=False) != float(MISSING_CODE)).fill_null(value=True))
+    again = pl.select(pl.when(~missing).then(written.cast(pl.Float64, strict=False))).to_series()
+    numbers = numbers.scatter(doubtful, again)
+    strange = doubtful.filter(~missing & ~again.is_finite().fill_null(value=False))
     if not len(strange):
         return numbers, int(code.sum())
     there = len(values) - int(missing.sum())
