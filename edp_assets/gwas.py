@@ -36,6 +36,10 @@ from edp_assets.storage.statistics_files import StatisticsFiles, statistics_path
 
 Say = Callable[[str], None]
 
+_Models = QuantitativeModels | BinaryModels
+_Predictions = dict[int, tuple[LocoFile, NDArray[np.int64]]]
+"""Of each phenotype by its column: the file, and the people's places in it."""
+
 _TELL_EVERY = 30.0  # seconds between lines of progress within a chromosome
 
 
@@ -115,16 +119,17 @@ def _associate(asked: Asked, say: Say) -> dict[str, Path]:
     if not names:
         raise GwasError(f"{asked.phenotypes}: no phenotype; wanted a column of each after FID and IID")
     people = _join(read_sample_ids(first), read_sexes(first), table, asked, say)
-    skipped = _code_binary(people.Y, names, say) if asked.binary else _tell_two_values(people.Y, names, say)
+    skipped = _code_binary(people.Y, names, say) if asked.binary else {}
+    if not asked.binary:
+        _tell_two_values(people.Y, names, say)
     predictions = _predictions(asked, names, people, skipped, say)
-    groups, more = group_phenotypes(people.Y, people.X, binary=asked.binary)
-    skipped = {**more, **skipped}
-    groups = [Group(g.member, kept, g.coordinates) for g in groups if (kept := [p for p in g.phenotypes if p not in skipped])]
+    groups, others = group_phenotypes(people.Y, people.X, binary=asked.binary)
+    skipped = others | skipped
     # Only the people of some phenotype are read.
-    used = np.any([g.member for g in groups], axis=0) if groups else np.zeros(len(people.iids), bool)
+    used = np.any([group.member for group in groups], axis=0) if groups else np.zeros(len(people.iids), bool)
     people = people.only(used)
-    groups = [Group(g.member[used], g.phenotypes, g.coordinates) for g in groups]
-    places = {column: place[used] for column, (_, place) in predictions.items()}
+    groups = [Group(group.member[used], group.phenotypes, group.coordinates) for group in groups]
+    predictions = {column: (file, place[used]) for column, (file, place) in predictions.items()}
     models = None
     if groups and not predictions:
         models = _models(asked.binary, people, groups, None)
@@ -134,32 +139,38 @@ def _associate(asked: Asked, say: Say) -> dict[str, Path]:
     _tell_skipped(skipped, names, asked, say)
     if not groups:
         raise GwasError(f"none of the {len(names)} phenotypes can be associated: the lines above say why of each")
+    return _write(asked, paths, names, people, groups, models, predictions, say)
+
+
+def _write(
+    asked: Asked,
+    paths: dict[str, Path],
+    names: list[str],
+    people: _People,
+    groups: list[Group],
+    models: _Models | None,
+    predictions: _Predictions,
+    say: Say,
+) -> dict[str, Path]:
+    """Test every variant and write the files; models is None where each chromosome has its own predictions."""
     columns = [column for group in groups for column in group.phenotypes]
     constants = {names[column]: _constants(people.Y[:, column], asked.binary) for column in columns}
     left_out: dict[int, Counter[str]] = {column: Counter() for column in columns}
     with StatisticsFiles(asked.out, constants) as files:
         for chromosome, genotypes in _chromosomes(paths):
-            if chromosome == "X" and np.isnan(people.sex).all():
-                n = int((genotypes.variants["chromosome"] == "X").sum())
-                say(f"chromosome X: {n} variants skipped: no sex is known; give a covariate named sex, or SEX in the .fam")
+            if why := _not_tested(chromosome, genotypes, people, predictions):
+                say(f"chromosome {chromosome}: {why}")
                 continue
-            if predictions:
-                lacking = [file.path.name for file, _ in predictions.values() if chromosome not in file.chromosomes]
-                if lacking:
-                    say(f"chromosome {chromosome}: skipped: {lacking[0]} has no predictions for it")
-                    continue
+            if models is None or predictions:
                 offsets = {
-                    column: _offsets(predictions[column][0], chromosome, places[column], people.Y[:, column])
-                    for column in columns
+                    column: _offsets(*predictions[column], chromosome, people.Y[:, column]) for column in columns
                 }
                 models = _models(asked.binary, people, groups, offsets)
-                if isinstance(models, BinaryModels) and models.skipped:
-                    column, why = next(iter(models.skipped.items()))
-                    raise GwasError(f"{names[column]}, chromosome {chromosome}: {why}")
-            assert models is not None  # noqa: S101
-            for block_variants, tested in _tested(models, genotypes, chromosome, people, asked, say):
+                for column, reason in models.skipped.items():
+                    raise GwasError(f"{names[column]}, chromosome {chromosome}, with its predictions: {reason}")
+            for variants, tested in _tested(models, genotypes, chromosome, people, asked, say):
                 for column, association in tested.associations.items():
-                    found = block_variants.filter(pl.Series(tested.keep)).with_columns(
+                    found = variants.filter(pl.Series(tested.keep)).with_columns(
                         effect_allele_frequency=pl.Series(tested.frequency[tested.keep]),
                         beta=pl.Series(association.beta),
                         standard_error=pl.Series(association.standard_error),
@@ -178,6 +189,15 @@ def _associate(asked: Asked, say: Say) -> dict[str, Path]:
             f"{f' (left out: {reasons})' if reasons else ''}: {files.paths[name]}"
         )
     return files.paths
+
+
+def _not_tested(chromosome: str, genotypes: GenotypeFile, people: _People, predictions: _Predictions) -> str:
+    """Return why a chromosome is not tested, with its variants counted; empty: it is."""
+    n = int((genotypes.variants["chromosome"] == chromosome).sum())
+    if chromosome == "X" and np.isnan(people.sex).all():
+        return f"{n} variants skipped: no sex is known; give a covariate named sex, or SEX in the .fam or .psam"
+    lacking = [file.path.name for file, _ in predictions.values() if chromosome not in file.chromosomes]
+    return f"{n} variants skipped: {lacking[0]} has no predictions for it" if lacking else ""
 
 
 def _join(genotyped: list[str], sexes: list[int | None], table: PhenotypeTable, asked: Asked, say: Say) -> _People:
@@ -220,7 +240,9 @@ def _join(genotyped: list[str], sexes: list[int | None], table: PhenotypeTable, 
     Y = people.select("IID").join(table.frame, on="IID", how="left", maintain_order="left").select(table.columns)
     sex = _sex(values, people["sex of file"].to_numpy(), say)
     matrix = Y.with_columns(pl.all().fill_null(float("nan"))).to_numpy().astype(np.float64)
-    return _People(people["row"].to_list(), people["IID"].to_list(), matrix, shared_columns(columns, people.height), sex)
+    return _People(
+        people["row"].to_list(), people["IID"].to_list(), matrix, shared_columns(columns, people.height), sex
+    )
 
 
 def _sex(covariates: pl.DataFrame, of_file: NDArray[np.float64], say: Say) -> NDArray[np.float64]:
@@ -258,25 +280,21 @@ def _code_binary(Y: NDArray[np.float64], names: list[str], say: Say) -> dict[int
     return skipped
 
 
-def _tell_two_values(Y: NDArray[np.float64], names: list[str], say: Say) -> dict[int, str]:
-    two = [name for name, y in zip(names, Y.T, strict=True) if set(y[~np.isnan(y)][:100]) < {0, 1, 2} and _is_binary(y)]
+def _tell_two_values(Y: NDArray[np.float64], names: list[str], say: Say) -> None:
+    two = [
+        name
+        for name, y in zip(names, (y[~np.isnan(y)] for y in Y.T), strict=True)
+        if len(np.unique(y[:1000])) == 2 and len(np.unique(y)) == 2
+    ]
     if two:
         say(f"{_some(two)}: of two values, treated as quantitative; --binary tests cases against controls")
-    return {}
-
-
-def _is_binary(y: NDArray[np.float64]) -> bool:
-    values = np.unique(y[~np.isnan(y)])
-    return len(values) == 2 and bool(np.isin(values, (0, 1, 2)).all())
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _predictions(
-    asked: Asked, names: list[str], people: _People, skipped: dict[int, str], say: Say
-) -> dict[int, tuple[LocoFile, NDArray[np.int64]]]:
+def _predictions(asked: Asked, names: list[str], people: _People, skipped: dict[int, str], say: Say) -> _Predictions:
     """Return each phenotype's predictions and people's places in them; who has none is left out of that phenotype."""
     if asked.predictions is None:
         return {}
@@ -298,9 +316,7 @@ def _predictions(
     return found
 
 
-def _offsets(
-    file: LocoFile, chromosome: str, places: NDArray[np.int64], y: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _offsets(file: LocoFile, places: NDArray[np.int64], chromosome: str, y: NDArray[np.float64]) -> NDArray[np.float64]:
     offsets = file.offsets(chromosome, places)
     gaps = ~np.isfinite(offsets) & ~np.isnan(y)
     if gaps.any():
@@ -313,7 +329,7 @@ def _offsets(
 
 def _models(
     binary: bool, people: _People, groups: list[Group], offsets: dict[int, NDArray[np.float64]] | None
-) -> QuantitativeModels | BinaryModels:
+) -> _Models:
     make = BinaryModels if binary else QuantitativeModels
     return make(people.Y, people.X, groups, people.sex == 1, offsets)
 
@@ -347,7 +363,7 @@ def _chromosomes(paths: dict[str, Path]) -> Iterator[tuple[str, GenotypeFile]]:
 
 
 def _tested(
-    models: QuantitativeModels | BinaryModels,
+    models: _Models,
     genotypes: GenotypeFile,
     chromosome: str,
     people: _People,

@@ -99,7 +99,8 @@ def test_gwas__equals_statsmodels(tmp_path: Path, files):
 @pytest.mark.skipif(shutil.which("plink2") is None, reason="plink2 is not installed")
 def test_gwas__equals_plink2(tmp_path: Path, files):
     gwas(files[-1])
-    command = "plink2 --bfile g --pheno y.tsv --covar c.tsv --glm hide-covar log10 --no-psam-pheno --out p".split()
+    command = ["plink2", "--bfile", "g", "--pheno", "y.tsv", "--covar", "c.tsv", "--glm", "hide-covar", "log10"]
+    command += ["--no-psam-pheno", "--out", "p"]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, check=True)
     for k in range(3):
         peer, found = pl.read_csv(tmp_path / f"p.y{k}.glm.linear", separator="\t"), read(tmp_path, f"y{k}")
@@ -228,7 +229,7 @@ def test_gwas__what_cannot_be_associated_is_named_and_the_others_go_on(tmp_path:
 
 
 def test_gwas__a_variant_that_covariates_explain_is_counted(tmp_path: Path, files):
-    G, _, Y, arguments = files
+    G, *_, arguments = files
     write_table(tmp_path / "c.tsv", {"c1": G[7]})
     told = gwas(arguments)
     assert "y0: 600 people, 39 variants (left out: explained by covariates 1)" in told
@@ -325,14 +326,14 @@ def test_gwas__predictions_are_offsets_of_a_binary_phenotype(tmp_path: Path, fil
 
 
 def test_gwas__who_has_no_prediction_is_left_out_and_a_chromosome_without_is_skipped(tmp_path: Path, files):
-    *_, Y, arguments = files
+    *_, arguments = files
     pred = write_loco(tmp_path, ["y0"], np.zeros((1, N)))
     text = (tmp_path / "s_1.loco").read_text()
     (tmp_path / "s_1.loco").write_text(text.replace(" 0_p3 ", " 0_q3 "))
     told = gwas([*arguments, "--pred", str(pred)])
     assert "y0: 1 people have no prediction in" in told
     assert "(first: p3): left out" in told
-    assert "chromosome 2: skipped: s_1.loco has no predictions for it" in told
+    assert "chromosome 2: 20 variants skipped: s_1.loco has no predictions for it" in told
     assert read(tmp_path, "y0").select("n", "chromosome").unique().rows() == [(N - 1, "1")]
 
 

@@ -70,7 +70,7 @@ class StatisticsFiles:
     def add(self, phenotype: str, frame: pl.DataFrame) -> None:
         """Add rows: the columns of `SCHEMA` but those that are the same in all."""
         constants = self._constants[phenotype]
-        types = {**SCHEMA, **{name: pl.Int64 for name in constants}}
+        types = {**SCHEMA, **dict.fromkeys(constants, pl.Int64)}
         whole = frame.with_columns(**{name: pl.lit(value, pl.Int64) for name, value in constants.items()})
         self._waiting[phenotype].append(whole.select([pl.col(name).cast(dtype) for name, dtype in types.items()]))
         self.rows[phenotype] += frame.height

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,12 +84,14 @@ class LocoFile:
                     continue
                 fields = len(line.split())
                 if fields != len(head):
-                    raise LocoError(f"{path}: the row that begins at byte {start} has {fields} fields, the head {len(head)}")
+                    raise LocoError(
+                        f"{path}: the row that begins at byte {start} has {fields} fields, the head {len(head)}"
+                    )
                 name = line.split(None, 1)[0].decode()
                 self._starts[CHROMOSOME_NAMES.get(name.upper(), name)] = start
         self.chromosomes = list(self._starts)
 
-    def _open(self) -> IO[bytes]:
+    def _open(self) -> BinaryIO | gzip.GzipFile:
         try:
             return gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb")
         except OSError as error:

@@ -42,9 +42,7 @@ class NullModel:
     separated: int
 
 
-def fit_null_model(
-    y: NDArray[Any], Q: NDArray[np.float64], offset: NDArray[np.float64] | None = None
-) -> NullModel:
+def fit_null_model(y: NDArray[Any], Q: NDArray[np.float64], offset: NDArray[np.float64] | None = None) -> NullModel:
     """Fit the covariates to a binary phenotype by Newton's method in float64.
 
     Args:

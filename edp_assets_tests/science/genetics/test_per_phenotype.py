@@ -115,7 +115,7 @@ def test_quantitative_models__offsets_are_taken_from_the_phenotype(data):
 
 def test_binary_models__are_the_score_test_of_each_over_its_own_people(data):
     calls, covariates, Y = data
-    y = np.where(np.isnan(Y), np.nan, Y > np.nanquantile(Y, 0.85, axis=0))
+    y = np.where(np.isnan(Y), np.nan, np.greater(Y, np.nanquantile(Y, 0.85, axis=0)))
     X = shared_columns([covariates], N)
     groups, skipped = group_phenotypes(y, X, binary=True)
     assert not skipped
@@ -172,7 +172,9 @@ def test_group_phenotypes__says_why_one_cannot_be_associated(data):
 def test_covariate_coordinates__span_the_covariate_basis(shift: float):
     rng = np.random.default_rng(3)
     C = rng.normal(size=(200, 4)) + shift
-    C = np.column_stack([C, C[:, 0] + C[:, 1], np.full(200, 7.0), (C[:, 2] - shift) * 1e-6 + rng.normal(size=200) * 1e-9])
+    C = np.column_stack(
+        [C, C[:, 0] + C[:, 1], np.full(200, 7.0), (C[:, 2] - shift) * 1e-6 + rng.normal(size=200) * 1e-9]
+    )
     X = shared_columns([C], 200)
     Q = X @ covariate_coordinates(X)
     expected = covariate_basis([C])
