@@ -1,14 +1,14 @@
 """`edp gwas`: association of any phenotype table with any genotypes, no cohort folder needed.
 
-Who stands in it and what is told is decided here; the tables are read by `cohort.phenotype_tables`, the statistics are
-`science.genetics.per_phenotype`, the files `storage.statistics_files`.
+What is read, tested and told in which order is decided here; who stands in it is `cohort.gwas_people`, the statistics
+are `science.genetics.per_phenotype`, the files `storage.statistics_files`.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +18,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from edp_assets.cohort.config import CHROMOSOMES, genotype_files
-from edp_assets.cohort.phenotype_tables import PhenotypeTable, read_phenotype_table
+from edp_assets.cohort.gwas_people import People, Say, code_binary, join_people, tell_two_values
+from edp_assets.cohort.phenotype_tables import read_phenotype_table
 from edp_assets.science.genetics.blocks import ChromosomeBlocks, sample_places
-from edp_assets.science.genetics.covariates import indicator_columns
-from edp_assets.science.genetics.genotypes import GenotypeFile, open_genotypes, read_sample_ids, read_sexes
+from edp_assets.science.genetics.genotypes import GenotypeFile, open_genotypes
 from edp_assets.science.genetics.loco import LocoFile, read_prediction_list
 from edp_assets.science.genetics.per_phenotype import (
     BinaryModels,
@@ -29,12 +29,9 @@ from edp_assets.science.genetics.per_phenotype import (
     QuantitativeModels,
     Tested,
     group_phenotypes,
-    shared_columns,
 )
 from edp_assets.settings import AssociationSettings
 from edp_assets.storage.statistics_files import StatisticsFiles, statistics_path
-
-Say = Callable[[str], None]
 
 _Models = QuantitativeModels | BinaryModels
 _Predictions = dict[int, tuple[LocoFile, NDArray[np.int64]]]
@@ -72,27 +69,6 @@ class Asked:
     settings: AssociationSettings = field(default_factory=AssociationSettings)
 
 
-@dataclass
-class _People:
-    """The people of an association in the genotypes' order: (n_participants, ...) arrays."""
-
-    fids: list[str]
-    iids: list[str]
-    Y: NDArray[np.float64]
-    X: NDArray[np.float64]
-    sex: NDArray[np.float64]  # 1 male, 0 female, NaN unknown
-
-    def only(self, chosen: NDArray[np.bool_]) -> _People:
-        places = np.flatnonzero(chosen)
-        return _People(
-            [self.fids[i] for i in places],
-            [self.iids[i] for i in places],
-            self.Y[chosen],
-            self.X[chosen],
-            self.sex[chosen],
-        )
-
-
 def associate(asked: Asked, say: Say = lambda _: None) -> dict[str, Path]:
     """Associate every phenotype of a table, each over the people who have it, and return their files.
 
@@ -118,10 +94,10 @@ def _associate(asked: Asked, say: Say) -> dict[str, Path]:
     names = table.columns
     if not names:
         raise GwasError(f"{asked.phenotypes}: no phenotype; wanted a column of each after FID and IID")
-    people = _join(read_sample_ids(first), read_sexes(first), table, asked, say)
-    skipped = _code_binary(people.Y, names, say) if asked.binary else {}
+    people = join_people(first, table, asked.covariates, say)
+    skipped = code_binary(people.Y, names, say) if asked.binary else {}
     if not asked.binary:
-        _tell_two_values(people.Y, names, say)
+        tell_two_values(people.Y, names, say)
     predictions = _predictions(asked, names, people, skipped, say)
     groups, others = group_phenotypes(people.Y, people.X, binary=asked.binary)
     skipped = others | skipped
@@ -146,7 +122,7 @@ def _write(
     asked: Asked,
     paths: dict[str, Path],
     names: list[str],
-    people: _People,
+    people: People,
     groups: list[Group],
     models: _Models | None,
     predictions: _Predictions,
@@ -191,7 +167,7 @@ def _write(
     return files.paths
 
 
-def _not_tested(chromosome: str, genotypes: GenotypeFile, people: _People, predictions: _Predictions) -> str:
+def _not_tested(chromosome: str, genotypes: GenotypeFile, people: People, predictions: _Predictions) -> str:
     """Return why a chromosome is not tested, with its variants counted; empty: it is."""
     n = int((genotypes.variants["chromosome"] == chromosome).sum())
     if chromosome == "X" and np.isnan(people.sex).all():
@@ -200,101 +176,7 @@ def _not_tested(chromosome: str, genotypes: GenotypeFile, people: _People, predi
     return f"{n} variants skipped: {lacking[0]} has no predictions for it" if lacking else ""
 
 
-def _join(genotyped: list[str], sexes: list[int | None], table: PhenotypeTable, asked: Asked, say: Say) -> _People:
-    """Return who has genotypes, a row of phenotypes and every covariate, telling who has not."""
-    covariates = read_phenotype_table(asked.covariates, text=True)
-    for each in (table, covariates):
-        if each.missing_codes:
-            say(f"{each.path}: {each.missing_codes} values of -9 are taken for missing (write -9.0 for the number)")
-    file = pl.DataFrame({"IID": genotyped, "sex of file": pl.Series(sexes, dtype=pl.Float64)})
-    joined = file.join(table.frame.select("IID", row="FID"), on="IID", how="left", maintain_order="left")
-    complete = covariates.frame.drop_nulls(covariates.columns)
-    has_row = joined["row"].is_not_null()
-    in_covariates = joined["IID"].is_in(covariates.frame["IID"].implode())
-    kept = has_row & joined["IID"].is_in(complete["IID"].implode())
-    strangers = table.frame.filter(~pl.col("IID").is_in(file["IID"].implode()))["IID"]
-    for who, why in (
-        (strangers, f"of {asked.phenotypes} are not in the genotypes"),
-        (joined.filter(~has_row)["IID"], f"of the genotypes are not in {asked.phenotypes}"),
-        (joined.filter(has_row & ~in_covariates)["IID"], f"have no row in {asked.covariates}"),
-        (joined.filter(has_row & in_covariates & ~kept)["IID"], "have a covariate missing"),
-    ):
-        if len(who):
-            say(f"{len(who)} people {why} (first: {who[0]}): left out")
-    people = joined.filter(kept)
-    if not people.height:
-        raise GwasError(
-            f"nobody has genotypes, a row in {asked.phenotypes} and every covariate of {asked.covariates}: people are "
-            f"joined by IID; the genotypes begin with {', '.join(genotyped[:2])}, the phenotypes with "
-            f"{', '.join(table.frame['IID'][:2])}, the covariates with {', '.join(covariates.frame['IID'][:2])}"
-        )
-    say(f"{people.height} people have genotypes, a row of phenotypes and every covariate")
-    values = people.select("IID").join(complete, on="IID", how="left", maintain_order="left")
-    columns: list[NDArray[np.float64]] = []
-    for name in covariates.columns:
-        if values[name].dtype == pl.String:
-            columns.append(indicator_columns(values[name].to_list()))
-            say(f"covariate {name}: {columns[-1].shape[1] + 1} categories")
-        else:
-            columns.append(values[name].to_numpy())
-    Y = people.select("IID").join(table.frame, on="IID", how="left", maintain_order="left").select(table.columns)
-    sex = _sex(values, people["sex of file"].to_numpy(), say)
-    matrix = Y.with_columns(pl.all().fill_null(float("nan"))).to_numpy().astype(np.float64)
-    return _People(
-        people["row"].to_list(), people["IID"].to_list(), matrix, shared_columns(columns, people.height), sex
-    )
-
-
-def _sex(covariates: pl.DataFrame, of_file: NDArray[np.float64], say: Say) -> NDArray[np.float64]:
-    """Return 1 male, 0 female, NaN unknown: from a covariate named sex, else from the .fam or .psam."""
-    name = next((name for name in covariates.columns if name.lower() == "sex"), None)
-    if name is None or covariates[name].dtype == pl.String:
-        return of_file
-    values = covariates[name].to_numpy()
-    if np.isin(values, (0, 1)).all():
-        return values.astype(np.float64)
-    if np.isin(values, (1, 2)).all():
-        say(f"covariate {name}: taken as PLINK's 1 male, 2 female")
-        return np.where(values == 1, 1.0, 0.0)
-    say(f"covariate {name}: neither 0 and 1 nor 1 and 2, so the sex of the genotype files counts on X")
-    return of_file
-
-
-def _code_binary(Y: NDArray[np.float64], names: list[str], say: Say) -> dict[int, str]:
-    """Bring cases and controls to 1 and 0 in place, and return which phenotypes are not of two values."""
-    skipped, recoded = {}, []
-    for column, name in enumerate(names):
-        values = np.unique(Y[~np.isnan(Y[:, column]), column])
-        if np.isin(values, (1, 2)).all() and 2 in values:
-            Y[:, column] -= 1
-            recoded.append(name)
-        elif not np.isin(values, (0, 1)).all():
-            shown = ", ".join(f"{value:g}" for value in values[:5])
-            skipped[column] = (
-                f"not binary: wanted 0 and 1 (or 1 and 2), found {shown}{', ...' if len(values) > 5 else ''}; "
-                "missing is NA"
-            )
-            Y[:, column] = np.nan
-    if recoded:
-        say(f"{_some(recoded)}: of 1 and 2, taken as PLINK's 1 control, 2 case")
-    return skipped
-
-
-def _tell_two_values(Y: NDArray[np.float64], names: list[str], say: Say) -> None:
-    two = [
-        name
-        for name, y in zip(names, (y[~np.isnan(y)] for y in Y.T), strict=True)
-        if len(np.unique(y[:1000])) == 2 and len(np.unique(y)) == 2
-    ]
-    if two:
-        say(f"{_some(two)}: of two values, treated as quantitative; --binary tests cases against controls")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _predictions(asked: Asked, names: list[str], people: _People, skipped: dict[int, str], say: Say) -> _Predictions:
+def _predictions(asked: Asked, names: list[str], people: People, skipped: dict[int, str], say: Say) -> _Predictions:
     """Return each phenotype's predictions and people's places in them; who has none is left out of that phenotype."""
     if asked.predictions is None:
         return {}
@@ -328,7 +210,7 @@ def _offsets(file: LocoFile, places: NDArray[np.int64], chromosome: str, y: NDAr
 
 
 def _models(
-    binary: bool, people: _People, groups: list[Group], offsets: dict[int, NDArray[np.float64]] | None
+    binary: bool, people: People, groups: list[Group], offsets: dict[int, NDArray[np.float64]] | None
 ) -> _Models:
     make = BinaryModels if binary else QuantitativeModels
     return make(people.Y, people.X, groups, people.sex == 1, offsets)
@@ -366,7 +248,7 @@ def _tested(
     models: _Models,
     genotypes: GenotypeFile,
     chromosome: str,
-    people: _People,
+    people: People,
     asked: Asked,
     say: Say,
 ) -> Iterator[tuple[pl.DataFrame, Tested]]:
