@@ -228,10 +228,18 @@ def export(organ: str | None, icd10: str | None, encoder: str, method: str | Non
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the files, one a phenotype.")
 @click.option("--binary", is_flag=True, help="Cases and controls (0/1, or 1/2): score test with saddlepoint tails.")
 @click.option("--pred", default=None, type=click.Path(path_type=Path), help="regenie step 1's _pred.list.")
-@click.option("--maf", default=0.01, show_default=True, type=click.FloatRange(0, 0.5), help="Least allele frequency.")
+@click.option(
+    "--maf",
+    default=0.01,
+    show_default=True,
+    type=click.FloatRange(0, 0.5, max_open=True),
+    help="Least allele frequency.",
+)
 @click.option("--mac", default=20, show_default=True, type=click.IntRange(0), help="Least minor allele count.")
 @click.option("--geno", default=0.1, show_default=True, type=click.FloatRange(0, 1), help="Largest share of no calls.")
-@click.option("--hwe", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Least Hardy-Weinberg p.")
+@click.option(
+    "--hwe", default=0.0, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Least Hardy-Weinberg p."
+)
 @click.option("--info", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Least MaCH r2 of dosages.")
 @click.option(
     "--build",
