@@ -264,7 +264,10 @@ def gwas(
         min_info=chosen["info"],
     )
     asked = Asked(genotypes, phenotypes, covariates, out, binary, pred, chosen["build"], settings)
-    associate(asked, _say)
+    try:
+        associate(asked, _say)
+    except KeyboardInterrupt:
+        raise _Failure(f"interrupted: nothing was written to {out}.") from None
 
 
 def main() -> None:

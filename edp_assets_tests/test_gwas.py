@@ -375,6 +375,16 @@ def test_gwas__a_failure_leaves_no_half_file(tmp_path: Path, files):
     assert read(tmp_path, "y0").equals(before)
 
 
+def test_gwas__interrupted_leaves_nothing(tmp_path: Path, files, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edp_assets.gwas._tested", interrupt)
+    told = gwas(files[-1], exit_code=1)
+    assert "edp: interrupted: nothing was written to" in told
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_gwas__starts_without_dagster_and_torch(files):
     code = (
         "import sys; from edp_assets.cli import cli; cli(sys.argv[1:], standalone_mode=False);"
