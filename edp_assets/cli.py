@@ -221,6 +221,55 @@ def export(organ: str | None, icd10: str | None, encoder: str, method: str | Non
     write(Workspace.current(), Asked(organ, icd10, encoder, method), out, _say)
 
 
+@cli.command()
+@click.option("--genotypes", required=True, help="A .bed, .pgen or .bgen, or a pattern as chr{chromosome}.bed.")
+@click.option("--phenotypes", required=True, type=click.Path(path_type=Path), help="Table: FID IID and a column each.")
+@click.option("--covariates", required=True, type=click.Path(path_type=Path), help="Table: FID IID and a column each.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the files, one a phenotype.")
+@click.option("--binary", is_flag=True, help="Cases and controls (0/1, or 1/2): score test with saddlepoint tails.")
+@click.option("--pred", default=None, type=click.Path(path_type=Path), help="regenie step 1's _pred.list.")
+@click.option(
+    "--maf",
+    default=0.01,
+    show_default=True,
+    type=click.FloatRange(0, 0.5, max_open=True),
+    help="Least allele frequency.",
+)
+@click.option("--mac", default=20, show_default=True, type=click.IntRange(0), help="Least minor allele count.")
+@click.option("--geno", default=0.1, show_default=True, type=click.FloatRange(0, 1), help="Largest share of no calls.")
+@click.option(
+    "--hwe", default=0.0, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Least Hardy-Weinberg p."
+)
+@click.option("--info", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Least MaCH r2 of dosages.")
+@click.option(
+    "--build",
+    default="GRCh37",
+    show_default=True,
+    type=click.Choice(["GRCh37", "GRCh38", "NCBI36"]),
+    help="Where X's pseudo-autosomal regions lie.",
+)
+@_readable
+def gwas(
+    genotypes: str, phenotypes: Path, covariates: Path, out: Path, binary: bool, pred: Path | None, **chosen: Any
+) -> None:
+    """Associate every phenotype of a table, each over the people who have it; write DIR/<phenotype>.parquet."""
+    from edp_assets.gwas import Asked, associate
+    from edp_assets.settings import AssociationSettings
+
+    settings = AssociationSettings(
+        min_maf=chosen["maf"],
+        min_mac=chosen["mac"],
+        max_missing=chosen["geno"],
+        min_hwe_p=chosen["hwe"],
+        min_info=chosen["info"],
+    )
+    asked = Asked(genotypes, phenotypes, covariates, out, binary, pred, chosen["build"], settings)
+    try:
+        associate(asked, _say)
+    except KeyboardInterrupt:
+        raise _Failure(f"interrupted: nothing was written to {out}.") from None
+
+
 def main() -> None:
     """Entry point of `edp`."""
     cli(prog_name="edp")

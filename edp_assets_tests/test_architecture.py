@@ -22,6 +22,7 @@ RANKS = {
     "edp_assets.partitions": 4,
     "edp_assets.summary": 5,
     "edp_assets.export": 5,
+    "edp_assets.gwas": 5,
     "edp_assets.assets": 5,
     "edp_assets.definitions": 7,
     "edp_assets.runner": 8,

@@ -100,14 +100,19 @@ class Cohort:
 
         A pattern gives the files that exist; one file is `{"all": path}`, whether it exists or not.
         """
-        if "{chromosome}" not in self.genotypes:
-            return {"all": self.folder / self.genotypes}
-        paths = {c: self.folder / self.genotypes.replace("{chromosome}", c) for c in CHROMOSOMES}
-        return {chromosome: path for chromosome, path in paths.items() if path.exists()}
+        return genotype_files(self.folder, self.genotypes)
 
     def label(self, path: Path) -> str:
         """Return the path as people read it: relative to the folder where it lies inside."""
         return str(path.relative_to(self.folder)) if path.is_relative_to(self.folder) else str(path)
+
+
+def genotype_files(folder: Path, pattern: str) -> dict[str, Path]:
+    """Return the genotype files that a path names, as `Cohort.genotype_paths`; relative to the folder."""
+    if "{chromosome}" not in pattern:
+        return {"all": folder / pattern}
+    paths = {c: folder / pattern.replace("{chromosome}", c) for c in CHROMOSOMES}
+    return {chromosome: path for chromosome, path in paths.items() if path.exists()}
 
 
 def load_cohort(folder: Path) -> Cohort:

@@ -1,7 +1,7 @@
 """The variants of a chromosome in blocks: read, X counted by sex, filtered, left out by count.
 
-Reading a file is `genotypes.py`, the rules are `variant_qc.py`, `hardy_weinberg.py` and `sex_chromosomes.py`; who stands
-in the association is the caller's.
+Reading a file is `genotypes.py`, the rules are `variant_qc.py`, `hardy_weinberg.py` and `sex_chromosomes.py`; who
+stands in the association is the caller's.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class ChromosomeBlocks:
         self.males_x = self._how_males_are_counted(self._first + alone)
 
     def _how_males_are_counted(self, rows: NDArray[np.int64]) -> MalesX:
-        """Find out how the file counts males' X from its first variants (`rows`) outside the pseudo-autosomal regions."""
+        """Find out how the file counts males' X from its first variants (`rows`) where they have one allele."""
         carriers: list[NDArray[Any]] = []
         if not self._male.any():
             return MalesX()

@@ -16,9 +16,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from edp_assets.science.genetics.bgen_files import BgenFile, read_bgen_samples
-from edp_assets.science.genetics.plink_tables import GenotypeError, read_bim, read_fam, read_psam, read_pvar
+from edp_assets.science.genetics.plink_tables import (
+    GenotypeError,
+    read_bim,
+    read_fam,
+    read_psam,
+    read_pvar,
+    read_sex_column,
+)
 
-__all__ = ["MISSING_CALL", "GenotypeError", "GenotypeFile", "open_genotypes", "read_sample_ids"]
+__all__ = ["MISSING_CALL", "GenotypeError", "GenotypeFile", "open_genotypes", "read_sample_ids", "read_sexes"]
 
 _BED_MAGIC = b"\x6c\x1b"
 _PADDING_VARIANTS = 64  # whose unused bits are looked at
@@ -209,6 +216,17 @@ def read_sample_ids(path: Path) -> list[str]:
     if path.suffix == ".bgen":
         return read_bgen_samples(path)
     return read_fam(path.with_suffix(".fam")) if path.suffix == ".bed" else read_psam(path.with_suffix(".psam"))
+
+
+def read_sexes(path: Path) -> list[int | None]:
+    """Return 1 for male, 0 for female and None for unknown, of the people of a genotype file in its order.
+
+    From the SEX of its .fam or .psam (1 or M, 2 or F); a .bgen tells none.
+    """
+    path = _existing(path)
+    if path.suffix == ".bgen":
+        return [None] * len(read_sample_ids(path))
+    return read_sex_column(path.with_suffix(".fam" if path.suffix == ".bed" else ".psam"))
 
 
 def _existing(path: Path) -> Path:

@@ -29,7 +29,7 @@ from edp_assets.settings import AssociationSettings
 from edp_assets.settings.association import MIN_CASES
 
 _WELL_APART = 1e-2
-"""Singular value of unit-length covariates above which products of columns, a tenth of the work, resolve them to 1e-12."""
+"""Singular value of unit-length covariates above which their products, a tenth of the work, resolve them to 1e-12."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,8 @@ def group_phenotypes(
     by_pattern: dict[bytes, list[int]] = {}
     for column, packed in enumerate(np.packbits(has, axis=0).T):
         by_pattern.setdefault(packed.tobytes(), []).append(column)
-    groups, skipped = [], {}
+    groups: list[Group] = []
+    skipped: dict[int, str] = {}
     for columns in by_pattern.values():
         member = has[:, columns[0]]
         n = int(np.count_nonzero(member))
@@ -159,10 +160,16 @@ def group_phenotypes(
 
 
 class _Models:
-    """What quantitative and binary models of grouped phenotypes have in common."""
+    """What quantitative and binary models of grouped phenotypes have in common.
+
+    Attributes:
+        groups: the phenotypes that have a model.
+        skipped: those that have none, by their column, and why.
+    """
 
     def __init__(self, groups: list[Group], X: NDArray[np.float64], male: NDArray[np.bool_]) -> None:
-        self._groups, self._X, self._male = groups, X, male
+        self.groups, self._X, self._male = groups, X, male
+        self.skipped: dict[int, str] = {}
         self._members = np.array([group.member for group in groups]).reshape(len(groups), len(X))
 
     def _basis(self, group: Group) -> NDArray[np.float64]:
@@ -170,7 +177,7 @@ class _Models:
 
     def _stats(self, place: int, sums: Sums, absent: Sums | None) -> tuple[VariantStats, NDArray[np.float64]]:
         """Return a group's counts of a block, and its sums of squares of centred, mean-imputed genotypes."""
-        n, total, square = self._groups[place].n, sums.covariate[place][:, 0], sums.square[place]
+        n, total, square = self.groups[place].n, sums.covariate[place][:, 0], sums.square[place]
         missing = np.zeros(len(total)) if absent is None else np.rint(absent.covariate[place][:, 0])
         called = n - missing
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -227,7 +234,7 @@ class QuantitativeModels(_Models):
         """Yield each group's associations with the variants of a block that pass the filters."""
         sums, absent = self._sums.of(block.calls)
         at = 0
-        for place, group in enumerate(self._groups):
+        for place, group in enumerate(self.groups):
             stats, spread = self._stats(place, sums, absent)
             keep, reasons = self._keep(block, group, stats, settings)
             mine = slice(at, at + len(group.phenotypes))
@@ -250,12 +257,7 @@ class QuantitativeModels(_Models):
 
 
 class BinaryModels(_Models):
-    """Score tests of binary phenotypes with saddlepoint tails.
-
-    Attributes:
-        skipped: phenotypes that have no null model, by their column, and why.
-        cases: cases of each phenotype, by its column.
-    """
+    """Score tests of binary phenotypes with saddlepoint tails; one without a null model is skipped."""
 
     def __init__(
         self,
@@ -266,9 +268,7 @@ class BinaryModels(_Models):
         offsets: dict[int, NDArray[np.float64]] | None = None,
     ) -> None:
         """Fit each phenotype's null model; arguments as those of `QuantitativeModels`, offsets in log odds."""
-        self.skipped: dict[int, str] = {}
-        self.cases: dict[int, int] = {}
-        fitted, models = [], []
+        fitted, models, skipped = [], [], {}
         for group in groups:
             basis = X[group.member] @ group.coordinates
             kept = []
@@ -277,15 +277,14 @@ class BinaryModels(_Models):
                 try:
                     null = fit_null_model(Y[group.member, column], basis, offset)
                 except SeparationError as error:
-                    self.skipped[column] = str(error)
+                    skipped[column] = str(error)
                     continue
                 kept.append(column)
                 models.append(null)
-                self.cases[column] = null.cases
             if kept:
                 fitted.append(Group(group.member, kept, group.coordinates))
         super().__init__(fitted, X, male)
-        self.groups = fitted
+        self.skipped = skipped
         self._nulls = models
         shape = (len(X), len(models))
         residuals, weights = np.zeros(shape), np.zeros(shape)
@@ -301,13 +300,13 @@ class BinaryModels(_Models):
         self._sums = MaskedSums(X, self._members, residuals, weights)
 
     def _of_each(self) -> list[Group]:
-        return [group for group in self._groups for _ in group.phenotypes]
+        return [group for group in self.groups for _ in group.phenotypes]
 
     def test(self, block: Block, settings: AssociationSettings) -> Iterator[Tested]:
         """Yield each group's associations with the variants of a block that pass the filters."""
         sums, absent = self._sums.of(block.calls)
         i = 0
-        for place, group in enumerate(self._groups):
+        for place, group in enumerate(self.groups):
             stats, _ = self._stats(place, sums, absent)
             keep, reasons = self._keep(block, group, stats, settings)
             rows = np.flatnonzero(keep)

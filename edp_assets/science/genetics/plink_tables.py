@@ -72,17 +72,32 @@ def read_pvar(path: Path) -> pl.DataFrame:
 
 def read_psam(path: Path) -> list[str]:
     """Read the IIDs of a PLINK 2 .psam, in its order; raises GenotypeError for malformed lines and repeated IIDs."""
+    return unique_iids(_people(path)["IID"], path)
+
+
+def read_sex_column(path: Path) -> list[int | None]:
+    """Read SEX of a .fam or .psam, in its order: 1 male (written 1 or M), 0 female (2 or F), None for all else."""
+    people = _people(path)
+    if "SEX" not in people.columns:
+        return [None] * people.height
+    codes = {"1": 1, "M": 1, "2": 0, "F": 0}
+    return [codes.get(value.upper()) for value in people["SEX"]]
+
+
+def _people(path: Path) -> pl.DataFrame:
+    """Return the fields of a .psam, or of a .fam, under their names."""
     lines = _lines(path)
     header = lines.filter(pl.col("text").str.contains(r"^#(FID|IID)\b"))
     lines = lines.filter(~pl.col("text").str.starts_with("#"))
     if not header.height:  # PLINK 2 takes a .psam without a header as a .fam
-        rows = _fields(lines, 6, 6, "FID, IID, father, mother, sex, phenotype (a .psam without header)", path)
-        return unique_iids(rows["f1"], path)
+        kind = "" if path.suffix == ".fam" else " (a .psam without header)"
+        rows = _fields(lines, 6, 6, f"FID, IID, father, mother, sex, phenotype{kind}", path)
+        return rows.select(IID="f1", SEX="f4")
     names = header["text"][0].lstrip("#").split()
     if "IID" not in names:
         raise GenotypeError(f"{path}, line {header['line'][0]}: the header names no IID; found {' '.join(names)}")
     rows = _fields(lines, len(names), len(names), ", ".join(names), path)
-    return unique_iids(rows[f"f{names.index('IID')}"], path)
+    return rows.select(**{name: f"f{names.index(name)}" for name in ("IID", "SEX") if name in names})
 
 
 def read_sample(path: Path) -> list[str]:

@@ -157,7 +157,7 @@ def phenotype_residuals(
     return residual, yy
 
 
-def explained(Y: NDArray[np.float64], yy: NDArray[np.float64]) -> NDArray[np.bool_]:
+def explained(Y: NDArray[np.floating[Any]], yy: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which phenotypes Y (n_participants, n_phenotypes) leave nothing but rounding, by their residuals' yy."""
     total = np.square(Y - Y.mean(axis=0)).sum(axis=0)
     return np.asarray(yy <= 1e-10 * np.maximum(total, np.square(Y).sum(axis=0) * 1e-10))

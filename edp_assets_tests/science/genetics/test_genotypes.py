@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edp_assets.science.genetics.genotypes import GenotypeError, open_genotypes
+from edp_assets.science.genetics.genotypes import MISSING_CALL, GenotypeError, open_genotypes, read_sexes
 
 TINY = np.array([[0, 1, 2, np.nan, 0], [2, 2, 1, 0, np.nan], [0, 0, 0, 0, 1]])
 
@@ -195,3 +195,27 @@ def test_open_genotypes__truncated_pgen(regenie: Path, tmp_path: Path, share: fl
         open_genotypes(tmp_path / "e.pgen") as f,
     ):
         f.read(0, f.n_variants)
+
+
+@pytest.mark.parametrize("samples", [None, [4, 2, 9], [1, 5, 7]])
+def test_read_calls__are_the_dosages_of_a_bed(regenie: Path, samples):
+    chosen = None if samples is None else np.array(samples)
+    with open_genotypes(regenie / "example.bed") as bed, open_genotypes(regenie / "example.pgen") as pgen:
+        calls, expected = bed.read_calls(5, 40, chosen), bed.read(5, 40, chosen)
+        assert calls.dtype == np.int8
+        np.testing.assert_array_equal(np.where(calls == MISSING_CALL, np.nan, calls), expected)
+        np.testing.assert_array_equal(pgen.read_calls(5, 40, chosen), pgen.read(5, 40, chosen))
+        with pytest.raises(GenotypeError, match="asked for variants 5 to 5000"):
+            bed.read_calls(5, 5000, chosen)
+
+
+def test_read_sexes__of_fam_and_psam(tmp_path: Path, write_bed):
+    bed = write_bed(np.zeros((1, 4)))
+    bed.with_suffix(".fam").write_text("f a 0 0 1 -9\nf b 0 0 2 -9\nf c 0 0 0 -9\nf d 0 0 NA -9\n")
+    assert read_sexes(bed) == [1, 0, None, None]
+    pgen = tmp_path / "a.pgen"
+    pgen.touch()
+    pgen.with_suffix(".psam").write_text("#IID SEX\na F\nb M\nc 1\nd NA\n")
+    assert read_sexes(pgen) == [0, 1, 1, None]
+    pgen.with_suffix(".psam").write_text("#IID\na\n")
+    assert read_sexes(pgen) == [None]

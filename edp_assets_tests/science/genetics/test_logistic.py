@@ -172,3 +172,12 @@ def test_associate_binary__other_participants():
     null = fit_null_model(np.array([0, 1, 0, 1, 0.0]), covariate_basis([], n_participants=5))
     with pytest.raises(ValueError, match="G has 4 participants and the null model 5"):
         associate_binary(np.zeros((1, 4)), null)
+
+
+def test_fit_null_model__offset_equals_statsmodels():
+    rng, X, y = draw(6, 1000, 0.2)
+    offset = rng.normal(size=1000)
+    null = fit_null_model(y, covariate_basis([X]), offset)
+    fit = sm.GLM(y, sm.add_constant(X), family=sm.families.Binomial(), offset=offset).fit(tol=1e-12)
+    np.testing.assert_allclose(null.probability, fit.predict(), rtol=1e-6)
+    assert np.abs(null.probability - fit_null_model(y, covariate_basis([X])).probability).max() > 0.05
