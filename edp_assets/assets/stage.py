@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from edp_assets.partitions import mapping_between, partitions_for
 from edp_assets.storage.checkpoints import CheckpointPartitions
 from edp_assets.storage.io_managers import StageOutput, cells_of
 from edp_assets.storage.lake import Cell, Partitions, Stored
 from edp_assets.storage.schemas import SCHEMAS
+from edp_assets.storage.verdicts import Hold, Verdicts
 from edp_assets.storage.workspace import StageSpec, Workspace
 
 GROUPS = ("cohort", "imaging", "encoders", "evidence", "phenotypes", "association", "baselines", "few_shot")
@@ -147,10 +149,16 @@ def _cells(
     values: dict[str, Any],
     streamed: tuple[str, ...],
 ) -> Iterator[tuple[Cell, Any]]:
-    """Make the cells one after another, those of one organ together so that its inputs are read once."""
+    """Make the cells one after another, those of one organ together so that its inputs are read once.
+
+    A cell that stands on a partition with a failed check is not made: the others are, and then the step fails.
+    """
     workspace = Workspace.current()
+    verdicts = Verdicts(workspace)
     cells = sorted(cells_of(context, spec.dimensions), key=lambda cell: (dict(cell).get("organ", ""), cell))
-    for cell in cells:
+    held = verdicts.holds_above(spec, cells)
+    made = [cell for cell in cells if cell not in held]
+    for cell in made:
         started = time.monotonic()
         arguments = {
             name: _argument(value, cell, REGISTRY[spec.inputs[name]].spec, name in streamed)
@@ -164,9 +172,33 @@ def _cells(
             metadata["path"] = dg.MetadataValue.path(str(result.path))
             if result.excluded:
                 metadata["excluded"] = dg.MetadataValue.json(dict(Counter(e.reason for e in result.excluded)))
-        context.add_asset_metadata(
-            metadata, asset_key=context.asset_key, partition_key="|".join(k for _, k in cell) or None
-        )
+        checked = verdicts.ensure(spec.asset, cell)
+        if checked is not None:
+            metadata["checks_failed"] = checked.filter(~pl.col("passed")).height
+        context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=_key(cell) or None)
+    verdicts.mirror()
+    if held:
+        # The step fails as a whole: tell Dagster what it made all the same.
+        for cell in made:
+            context.log_event(dg.AssetMaterialization(context.asset_key, partition=_key(cell) or None))
+        raise held_failure(spec, held)
+
+
+def _key(cell: Cell) -> str:
+    """Return a cell's partition key in Dagster's words."""
+    return "|".join(key for _, key in cell)
+
+
+def held_failure(spec: StageSpec, held: Mapping[Cell, list[Hold]]) -> dg.Failure:
+    """Return the failure of a stage of which cells are held: which checks failed, what they found, what to do."""
+    holds = list(dict.fromkeys(str(hold) for each in held.values() for hold in each))
+    shown = "\n".join(holds[:10])
+    more = f"\nand {len(holds) - 10} more: see the table asset_checks" if len(holds) > 10 else ""
+    return dg.Failure(
+        f"{'/'.join(spec.asset)}: {len(held)} cells are held by checks upstream (the others are made).\n{shown}{more}",
+        metadata={"held": dg.MetadataValue.json([_key(cell) for cell in held])},
+        allow_retries=False,
+    )
 
 
 def _argument(value: Partitions | CheckpointPartitions, cell: Cell, upstream: StageSpec, streamed: bool) -> Any:

@@ -10,6 +10,15 @@ from typing import Any, get_args
 from pydantic import Field, ValidationError
 
 from edp_assets.settings.association import COVARIATES, AssociationSettings, GeneSettings, LociSettings, StudySettings
+from edp_assets.settings.checks import (
+    AlleleFrequencyCheck,
+    ChecksSettings,
+    DuplicateVariantsCheck,
+    EffectOutliersCheck,
+    LambdaGcCheck,
+    SampleSizeCheck,
+    Severity,
+)
 from edp_assets.settings.encoders import (
     VIT_SIZES,
     EncoderName,
@@ -39,10 +48,14 @@ __all__ = [
     "FACES",
     "ORGANS",
     "VIT_SIZES",
+    "AlleleFrequencyCheck",
     "AssociationSettings",
+    "ChecksSettings",
     "ClassifierSettings",
     "ClusteringSettings",
     "CodeLevel",
+    "DuplicateVariantsCheck",
+    "EffectOutliersCheck",
     "EncoderName",
     "EncoderSettings",
     "EvidenceSettings",
@@ -54,12 +67,15 @@ __all__ = [
     "ItemStatistic",
     "LabelSetSettings",
     "LabelSettings",
+    "LambdaGcCheck",
     "LociSettings",
     "OrganSettings",
     "PooledSettings",
+    "SampleSizeCheck",
     "Section",
     "SetName",
     "Settings",
+    "Severity",
     "StudySettings",
     "TokenStatistic",
     "VideoMaeSettings",
@@ -82,6 +98,7 @@ class Settings(Section):
     few_shot: FewShotSettings = FewShotSettings()
     island: IslandSettings = IslandSettings()
     association: AssociationSettings = AssociationSettings()
+    checks: ChecksSettings = ChecksSettings()
     loci: LociSettings = LociSettings()
     genes: GeneSettings = GeneSettings()
     evidence: EvidenceSettings = EvidenceSettings()

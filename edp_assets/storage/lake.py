@@ -105,6 +105,10 @@ class Lake:
         """Return the file of one partition."""
         return cell_path(self.folder(asset), cell) / "part.parquet"
 
+    def beside(self, asset: tuple[str, ...], cell: Cell, table: str) -> Path:
+        """Return the file of a small table that is kept beside one partition."""
+        return self.path(asset, cell).with_name(f"{table}.parquet")
+
     def cells(self, asset: tuple[str, ...]) -> list[Cell]:
         """Return the stored partitions of an asset, sorted."""
         folder = self.folder(asset)
@@ -123,7 +127,7 @@ class Lake:
         path = self.path(asset, cell)
         path.parent.mkdir(parents=True, exist_ok=True)
         frames = [stored.frames] if isinstance(stored.frames, pl.DataFrame) else stored.frames
-        beside = path.with_name("excluded.parquet")
+        beside = self.beside(asset, cell, "excluded")
 
         def write_exclusions() -> None:
             rows = [asdict(exclusion) for exclusion in stored.excluded]
@@ -136,6 +140,16 @@ class Lake:
         stored.provenance = self._write_file(path, table, frames, inputs, write_exclusions)
         stored.path = path
         return stored.provenance
+
+    def write_beside(self, asset: tuple[str, ...], cell: Cell, table: str, frame: pl.DataFrame, inputs: str) -> None:
+        """Store a small table beside one partition, atomically; `inputs` says what it was made from."""
+        self._write_file(self.beside(asset, cell, table), table, [frame], inputs)
+
+    def read_beside(self, asset: tuple[str, ...], cell: Cell, table: str, inputs: str) -> pl.DataFrame | None:
+        """Read a small table beside one partition; None where it is absent, damaged, or made from other inputs."""
+        path = self.beside(asset, cell, table)
+        found = _provenance(path)
+        return pl.DataFrame(pq.read_table(path, partitioning=None)) if found and found.inputs == inputs else None
 
     def _write_file(
         self,
@@ -169,11 +183,7 @@ class Lake:
 
     def provenance(self, asset: tuple[str, ...], cell: Cell) -> Provenance | None:
         """Return a stored partition's provenance; None where it is absent or its file is damaged."""
-        try:
-            metadata = pq.read_metadata(self.path(asset, cell)).metadata or {}
-        except (FileNotFoundError, pa.ArrowInvalid, OSError):
-            return None
-        return Provenance.from_json(metadata[PROVENANCE]) if PROVENANCE in metadata else None
+        return _provenance(self.path(asset, cell))
 
     def read(self, asset: tuple[str, ...], cell: Cell) -> pl.DataFrame:
         """Read one partition whole.
@@ -206,6 +216,14 @@ class Lake:
                     skip = max(0, skip - frame.height)
 
 
+def _provenance(path: Path) -> Provenance | None:
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except (FileNotFoundError, pa.ArrowInvalid, OSError):
+        return None
+    return Provenance.from_json(metadata[PROVENANCE]) if PROVENANCE in metadata else None
+
+
 def _update(digest: Any, batch: pa.Table) -> None:
     """Add a table's rows to the hash, through Arrow's own stream format (stable for the same rows)."""
     sink = pa.BufferOutputStream()
@@ -231,6 +249,12 @@ class Partition:
     def batches(self, rows: int, *, skip: int = 0) -> Iterator[pl.DataFrame]:
         """Yield it in frames of at most `rows` rows, from the row `skip` on."""
         return self.lake.batches(self.asset, self.cell, rows, skip=skip)
+
+    def stream(self, columns: Iterable[str], rows: int = ROW_GROUP) -> Iterator[pl.DataFrame]:
+        """Yield some of its columns in frames of at most `rows` rows, whatever its row groups are."""
+        with pq.ParquetFile(self.lake.path(self.asset, self.cell)) as file:
+            for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
+                yield pl.DataFrame(pa.Table.from_batches([batch]))
 
     def sample(self, rows: int, seed: int) -> Iterator[pl.DataFrame]:
         """Yield whole row groups at random, in their order, until they hold at least `rows` rows, or all there are."""
