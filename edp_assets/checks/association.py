@@ -35,7 +35,7 @@ TABLES = ("gwas_summary_stats", "few_shot_gwas_summary_stats")
 def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell) -> pl.DataFrame:
     """Return what the checks find in one cell's statistics: rows of `asset_checks`."""
     from edp_assets.science.genetics.statistics_checks import check_statistics
-    from edp_assets.science.genetics.statistics_summary import COLUMNS, summarise
+    from edp_assets.science.genetics.statistics_summary import COLUMNS, P_SLACK, P_SLACK_BINARY, summarise
 
     settings = workspace.settings.checks
     reference = _reference(workspace)
@@ -46,7 +46,8 @@ def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell) -> pl.DataFrame:
     keys = dict(cell)
     rows = []
     encoder = None if spec.asset[0] in BASELINES else spec.asset[0]
-    for found in summarise(statistics.stream(COLUMNS), reference, settings.effect_outliers.max_error_ratio):
+    ratio, slack = settings.effect_outliers.max_error_ratio, P_SLACK if binary is None else P_SLACK_BINARY
+    for found in summarise(statistics.stream(COLUMNS), reference, ratio, slack):
         label = {
             "asset": "/".join(spec.asset), "encoder": encoder, "organ": keys.get("organ"), "icd10": keys.get("icd10"),
             "method": found.method, "cluster": found.cluster,

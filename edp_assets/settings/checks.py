@@ -89,7 +89,11 @@ class EffectOutliersCheck(Section):
         "frequency; sd is the phenotype's, by the median variant (our choice)",
     )
     max_misfits: float = Field(
-        0.01, ge=0, le=1, description="largest share of variants whose standard error does not fit (our choice)"
+        0.01,
+        ge=0,
+        le=1,
+        description="largest share of variants whose standard error does not fit, or of a binary trait the p-value "
+        "(our choice)",
     )
 
 

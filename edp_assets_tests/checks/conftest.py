@@ -52,7 +52,7 @@ def made(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home that holds the codes' statistics in the whole cohort, and their checks; nothing downstream of them."""
     with pytest.MonkeyPatch.context() as patch:
         home = bind(tmp_path_factory.mktemp("made") / "home", small_cohort, patch)
-        materialise(home, f'{UPSTREAM} and not ({BELOW})')
+        materialise(home, f"{UPSTREAM} and not ({BELOW})")
     return home.root
 
 

@@ -13,7 +13,7 @@ from edp_assets.cli import cli
 from edp_assets.definitions import defs
 from edp_assets.storage import warehouse
 from edp_assets.storage.home import Home
-from edp_assets.storage.lake import cell_of
+from edp_assets.storage.lake import Stored, cell_of
 from edp_assets.storage.verdicts import TABLE, Verdicts
 from edp_assets.storage.workspace import Workspace
 from edp_assets_tests.checks.conftest import BELOW, GWAS, UPSTREAM, materialise
@@ -80,7 +80,9 @@ def test_run__holds_what_stands_below_a_failed_check_and_makes_the_rest(home: Ho
     assert stored(home, STATISTICS) == before  # the checks are evaluated again, not the GWAS
     assert any("checks of 3 partitions evaluated" in line for line in said)
     (hold,) = outcome.holds
-    assert re.search(rf"{GWAS} \[K76, icd10_whole_cohort\]: check sample_size failed: \d+ cases; at least \d+", str(hold))
+    assert re.search(
+        rf"{GWAS} \[K76, icd10_whole_cohort\]: check sample_size failed: \d+ cases; at least \d+", str(hold)
+    )
     assert "lower [checks.sample_size] min_cases" in str(hold)
     set_checks(home, "")
     released = materialise(home, f"{UPSTREAM} or {BELOW}")
@@ -171,15 +173,13 @@ def test_verdicts__are_of_one_content_and_one_set_of_thresholds(home: Home) -> N
     assert verdicts.ensure(STATISTICS, cell) is not None
     assert verdicts.made == {}  # it was there
     assert verdicts.holds(STATISTICS, cell) == []
-    # Every tenth p-value stands for another one: the file is another, and its verdict.
+    # Every hundredth p-value stands for another one: the file is another, and its verdict.
     frame = workspace.lake.read(STATISTICS, cell)
     broken = frame.with_columns(
-        neg_log_10_p_value=pl.when(pl.int_range(pl.len()) % 10 == 0).then(9.0).otherwise("neg_log_10_p_value")
+        neg_log_10_p_value=pl.when(pl.int_range(pl.len()) % 100 == 0).then(9.0).otherwise("neg_log_10_p_value")
     )
     provenance = workspace.lake.provenance(STATISTICS, cell)
     assert provenance is not None
-    from edp_assets.storage.lake import Stored
-
     workspace.lake.write(STATISTICS, cell, "gwas_summary_stats", Stored(broken), provenance.inputs)
     (hold,) = verdicts.holds(STATISTICS, cell)
     assert hold.check == "effect_outliers"

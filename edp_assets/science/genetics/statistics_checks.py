@@ -78,15 +78,15 @@ def check_statistics(
 def check_lambda_gc(found: PhenotypeSummary, limits: LambdaGcCheck, binary: Binary | None) -> list[Finding]:
     """Return whether lambda GC, and lambda scaled to 1,000, lie above their limits by more than chance.
 
-    Few variants move lambda by chance, and scaling to 1,000 multiplies that where people are few: so the limit is
-    widened to what a phenotype exactly at it shows but with probability `chance`. The limit on lambda_1000 is that on
-    lambda GC at 1 + (limit - 1) x (thousands of people).
+    Few variants move lambda by chance: so the limit is widened to what a phenotype exactly at it shows but with
+    probability `chance`. The limit on lambda_1000 is one on lambda GC, 1 + (limit - 1) x (thousands of people); of fewer
+    than 1,000 people it is the limit itself, since scaling up would make much of an inflation that is next to nothing.
     """
     if binary is not None and min(binary.cases, binary.controls) == 0:
         return []  # sample_size tells it
     inflation = found.inflation
     units = units_of_1000(found.n, None if binary is None else binary.cases)
-    at_scaled = largest_by_chance(1 + (limits.max_scaled - 1) * units, inflation, limits.chance)
+    at_scaled = largest_by_chance(1 + (limits.max_scaled - 1) * max(units, 1.0), inflation, limits.chance)
     at_unscaled = largest_by_chance(limits.max_unscaled, inflation, limits.chance)
     scaled, threshold = scaled_lambda(inflation.lambda_gc, units), scaled_lambda(at_scaled, units)
     by_chance = f"within chance of {inflation.effective_variants:.0f} effective variants"
@@ -179,10 +179,14 @@ def check_effect_outliers(found: PhenotypeSummary, limits: EffectOutliersCheck, 
     remedy = "look at the variants in gwas_summary_stats, and at the phenotype's outliers in edp_scores"
     rows = f"of {found.variants} rows"
     fitting = found.variants - found.not_finite
-    misfits = found.error_misfits / max(fitting, 1)
+    misfits, p_misfits = found.error_misfits / max(fitting, 1), found.p_not_of_beta / max(fitting, 1)
+    p_limit = 0.0 if binary is None else limits.max_misfits
     findings = [
         _none("not_finite", found.not_finite, f"{rows}: beta, its error, p or the frequency is no number", limits),
-        _none("p_not_of_beta", found.p_not_of_beta, f"{rows}: p is not that of beta / standard error", limits),
+        Finding(
+            "effect_outliers", "p_not_of_beta", limits.severity, p_misfits <= p_limit, p_misfits, p_limit,
+            f"{found.p_not_of_beta} {rows}: p is not that of beta / standard error", remedy,
+        ),
         Finding(
             "effect_outliers", "error_misfits", limits.severity, misfits <= limits.max_misfits, misfits,
             limits.max_misfits,

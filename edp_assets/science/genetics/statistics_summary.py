@@ -25,6 +25,10 @@ COLUMNS = (*PHENOTYPE, *VARIANT, *STATISTICS)
 STANDARD_ERRORS = 6.0
 """How far chance is granted to move a single variant's effect or frequency, in standard errors: once in 10^9."""
 
+P_SLACK = 0.01
+P_SLACK_BINARY = 0.1
+"""Of a binary trait: Firth's p is of the likelihood ratio, its error is Wald's (regenie's example: within 0.07)."""
+
 _ROWS_AT_ONCE = 65_536
 _LARGEST_Z = 37.0  # beyond it p-values are compared no longer: they agree that there is no doubt
 _SCALE_BINS, _SCALE_WIDTH = 24_000, 0.005  # of ln(se sqrt(2 n f (1 - f))), from -60 to 60
@@ -61,7 +65,7 @@ class PhenotypeSummary:
         inflation: lambda GC, and how far chance moves it.
         not_finite: rows where beta, its error, -log10 p or the frequency is no number, the error not above 0, or
             -log10 p below 0.
-        p_not_of_beta: rows whose p-value is not that of beta / standard_error.
+        p_not_of_beta: rows whose p-value is not that of z = beta / standard_error, nor of one within slack (1 + |z|).
         sd: standard deviation of the phenotype, by the median of se sqrt(2 n f (1 - f)); NaN without rows. Of a binary
             trait, 1 / sqrt(prevalence (1 - prevalence)).
         error_misfits: rows whose standard error is `max_error_ratio` times above or below what sd, n and f give.
@@ -85,7 +89,7 @@ class PhenotypeSummary:
 
 
 def summarise(
-    batches: Iterable[pl.DataFrame], reference: pl.DataFrame, max_error_ratio: float
+    batches: Iterable[pl.DataFrame], reference: pl.DataFrame, max_error_ratio: float, p_slack: float = P_SLACK
 ) -> list[PhenotypeSummary]:
     """Return what each phenotype's statistics hold, in order of appearance.
 
@@ -93,13 +97,14 @@ def summarise(
         batches: frames of `COLUMNS`; phenotypes may alternate, the rows of a phenotype come by chromosome.
         reference: VARIANT and `frequency` of the effect allele, of variants drawn at random (`draw_reference`).
         max_error_ratio: see `PhenotypeSummary.error_misfits`.
+        p_slack: see `PhenotypeSummary.p_not_of_beta`; P_SLACK_BINARY for a binary trait.
     """
     found: dict[tuple[str, int | None], _Phenotype] = {}
     both = _either_order(reference)
     for batch in _larger(batches):
         for part in batch.partition_by(*PHENOTYPE, maintain_order=True):
             key = part.select(PHENOTYPE).row(0)
-            found.setdefault(key, _Phenotype()).add(part, both)
+            found.setdefault(key, _Phenotype()).add(part, both, p_slack)
     return [phenotype.summary(method, cluster, max_error_ratio) for (method, cluster), phenotype in found.items()]
 
 
@@ -137,7 +142,7 @@ class _Phenotype:
     repeats: _Repeats = field(default_factory=lambda: _Repeats())
     compared: list[pl.DataFrame] = field(default_factory=list)
 
-    def add(self, rows: pl.DataFrame, reference: pl.DataFrame) -> None:
+    def add(self, rows: pl.DataFrame, reference: pl.DataFrame, p_slack: float) -> None:
         self.variants += rows.height
         f, beta, error, p, n = (rows[name].cast(pl.Float64).to_numpy() for name in STATISTICS)
         self.n = min(self.n, int(n.min()))
@@ -152,7 +157,7 @@ class _Phenotype:
         beta, error, p, n, f = beta[sound], error[sound], p[sound], n[sound], f[sound]
         if not len(beta):
             return
-        self.p_not_of_beta += _p_not_of_beta(beta, error, p, n)
+        self.p_not_of_beta += _p_not_of_beta(beta, error, p, n, p_slack)
         self.largest_effect = max(self.largest_effect, float((np.abs(beta) - STANDARD_ERRORS * error).max()))
         varies = (f > 0) & (f < 1)
         scale = np.log(error[varies]) + 0.5 * np.log(2 * n[varies] * f[varies] * (1 - f[varies]))
@@ -223,7 +228,7 @@ class _Repeats:
 
 
 def _p_not_of_beta(
-    beta: NDArray[np.float64], error: NDArray[np.float64], p: NDArray[np.float64], n: NDArray[np.float64]
+    beta: NDArray[np.float64], error: NDArray[np.float64], p: NDArray[np.float64], n: NDArray[np.float64], slack: float
 ) -> int:
     """Count p-values that are neither the normal distribution's of beta / error, nor Student's, nor between the two.
 
@@ -236,10 +241,10 @@ def _p_not_of_beta(
     smallest = np.sqrt(df * np.log1p(np.square(z) / df)) * (1 - 1 / (2 * df))
     nodes, tabulated = _z_table()
     of_p = np.interp(p, tabulated, nodes)
-    slack = 0.01 + 0.01 * z
-    wrong = plain & ((of_p < smallest - slack) | (of_p > z + slack))
+    granted = slack * (1 + z)
+    wrong = plain & ((of_p < smallest - granted) | (of_p > z + granted))
     # Beyond the table p must at least be as small as Student's would be at its end.
-    wrong |= ~plain & (of_p < np.minimum(smallest, _LARGEST_Z) - slack)
+    wrong |= ~plain & (of_p < np.minimum(smallest, _LARGEST_Z) - granted)
     return int(wrong.sum())
 
 
@@ -253,7 +258,7 @@ def _z_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _in_common(rows: pl.DataFrame, reference: pl.DataFrame) -> pl.DataFrame:
     """Return the frequencies and people of the rows that the reference holds (of `_either_order`)."""
     at = rows.filter(pl.col("base_pair_location").is_in(reference["base_pair_location"].implode()))
-    return at.join(reference, on=list(VARIANT)).select(
+    return at.join(reference, on=list(VARIANT), maintain_order="left").select(
         f=pl.col("effect_allele_frequency"), n=pl.col("n").cast(pl.Float64), reference=pl.col("frequency")
     )
 
@@ -264,8 +269,8 @@ def _compare(parts: list[pl.DataFrame]) -> Frequencies:
     f, n, reference = pl.concat(parts).drop_nulls().to_numpy().T
     difference, other = np.abs(f - reference), np.abs(f - (1 - reference))
     error = np.sqrt(np.maximum(reference * (1 - reference), 1 / (2 * n)) / (2 * n))
-    # Flipped: nearer to the other allele's frequency than chance could bring it, where the two can be told apart.
-    flipped = (difference > STANDARD_ERRORS * error) & (other < difference)
+    # Flipped: off its own frequency by more than chance, and by far nearer to the other allele's.
+    flipped = (difference > STANDARD_ERRORS * error) & (other < difference / 2)
     return Frequencies(
         compared=len(f),
         mean_difference=float(difference.mean()),
