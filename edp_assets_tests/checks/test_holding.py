@@ -9,13 +9,15 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from edp_assets.assets.stage import REGISTRY
 from edp_assets.cli import cli
 from edp_assets.definitions import defs
+from edp_assets.runner import _Holding
 from edp_assets.storage import warehouse
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Stored, cell_of
 from edp_assets.storage.verdicts import TABLE, Verdicts
-from edp_assets.storage.workspace import Workspace
+from edp_assets.storage.workspace import StageSpec, Workspace
 from edp_assets_tests.checks.conftest import BELOW, GWAS, UPSTREAM, materialise
 
 pytestmark = pytest.mark.slow
@@ -165,6 +167,20 @@ def test_dagster__a_run_of_edp_leaves_the_checks_in_the_event_log(home: Home) ->
         }
     assert [record.status.value for record in histories["sample_size"]] == ["FAILED", "SUCCEEDED"]
     assert [record.status.value for record in histories["lambda_gc"]] == ["SUCCEEDED", "SUCCEEDED"]
+
+
+def test_holding__passes_on_to_what_stands_below_the_held(home: Home) -> None:
+    hold_one(home)
+    holding = _Holding(Verdicts(Workspace(home)))
+    cells = [cell_of({"icd10": code}) for code in CODES]
+    assert holding.of(REGISTRY[LEADS].spec, cells) == [cell_of({"icd10": HELD})]
+    below = StageSpec(("below",), ("icd10", "organ"), "gene_hits", "1", inputs={"lead_variants": LEADS})
+    grid = [cell_of({"icd10": code, "organ": organ}) for code in CODES for organ in ("liver", "heart")]
+    assert {dict(cell)["icd10"] for cell in holding.of(below, grid)} == {HELD}
+    whole = StageSpec(("all_of_it",), (), "gene_hits", "1", inputs={"lead_variants": LEADS})
+    assert holding.of(whole, [()]) == [()]
+    aside = StageSpec(("aside",), ("organ",), "gene_hits", "1", inputs={"organ_volumes": ("organ_volumes",)})
+    assert holding.of(aside, [cell_of({"organ": "liver"})]) == []
 
 
 def test_verdicts__are_of_one_content_and_one_set_of_thresholds(home: Home) -> None:

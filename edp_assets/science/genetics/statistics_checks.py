@@ -79,8 +79,8 @@ def check_lambda_gc(found: PhenotypeSummary, limits: LambdaGcCheck, binary: Bina
     """Return whether lambda GC, and lambda scaled to 1,000, lie above their limits by more than chance.
 
     Few variants move lambda by chance: so the limit is widened to what a phenotype exactly at it shows but with
-    probability `chance`. The limit on lambda_1000 is one on lambda GC, 1 + (limit - 1) x (thousands of people); of fewer
-    than 1,000 people it is the limit itself, since scaling up would make much of an inflation that is next to nothing.
+    probability `chance`. The limit on lambda_1000 is one on lambda GC, 1 + (limit - 1) x (thousands of people); of
+    fewer than 1,000 it is the limit itself, since scaling up would make much of an inflation that is next to nothing.
     """
     if binary is not None and min(binary.cases, binary.controls) == 0:
         return []  # sample_size tells it

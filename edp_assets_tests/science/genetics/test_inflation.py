@@ -37,7 +37,7 @@ def test_inflation__of_nothing_is_not_a_number():
 
 
 def test_units__are_the_published_formulas():
-    # Quantitative: 1 + (lambda - 1) 1000 / n. Binary (de Bakker 2008): 1 + (lambda - 1) (1/cases + 1/controls) / (2/1000).
+    # 1 + (lambda - 1) 1000 / n; binary (de Bakker 2008): 1 + (lambda - 1) (1/cases + 1/controls) / (2/1000).
     assert scaled_lambda(1.4, units_of_1000(40_000)) == pytest.approx(1.01)
     wanted = 1 + 0.4 * (1 / 2000 + 1 / 38_000) / (1 / 1000 + 1 / 1000)
     assert scaled_lambda(1.4, units_of_1000(40_000, 2000)) == pytest.approx(wanted)

@@ -218,7 +218,7 @@ def test_summarise__regenies_own_output_is_sound(regenie: Path, file, slack):
         "chromosome": "CHROM", "base_pair_location": "GENPOS", "effect_allele": "ALLELE1", "other_allele": "ALLELE0",
         "effect_allele_frequency": "A1FREQ", "beta": "BETA", "standard_error": "SE", "neg_log_10_p_value": "LOG10P",
     }  # fmt: skip
-    text = {name: pl.String for name in ("CHROM", "ALLELE0", "ALLELE1")}
+    text = dict.fromkeys(("CHROM", "ALLELE0", "ALLELE1"), pl.String)
     published = pl.read_csv(regenie / f"{file}.regenie", separator=" ", null_values="NA", schema_overrides=text)
     rows = published.select(
         method=pl.lit("regenie"),
