@@ -77,9 +77,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             outcome.current[name] = len(current)
             if held:
                 outcome.held[name] = len(held)
-                say(
-                    f"[{number}/{len(stages)}] {name}{': ' * bool(held[0])}{_describe(held)} held by failed checks upstream"
-                )
+                say(f"[{number}/{len(stages)}] {name} held by failed checks upstream: {_describe(held) or 'all'}")
             if stale:
                 what = f" {_describe(stale)}" if stage.spec.dimensions else ""
                 say(f"[{number}/{len(stages)}] {name}{what}")
