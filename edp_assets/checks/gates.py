@@ -39,7 +39,12 @@ def register(
         checks: name -> what it looks at. Each is one Dagster asset check.
         evaluate: makes a stored partition's rows of `asset_checks`, of all the checks at once.
         fingerprint: of all that the rows depend on but the partition: settings, code version, cohort files.
+
+    Raises:
+        ValueError: the asset has checks already; one pass over a partition evaluates all of an asset's.
     """
+    if spec.asset in GATES:
+        raise ValueError(f"{'/'.join(spec.asset)} has checks already: add these to them")
     GATES[spec.asset] = gate = Gate(spec, dict(checks), partial(evaluate, spec), fingerprint)
     key = dg.AssetKey(list(spec.asset))
     specs = [dg.AssetCheckSpec(name, asset=key, description=told) for name, told in checks.items()]

@@ -251,7 +251,7 @@ class Partition:
         return self.lake.batches(self.asset, self.cell, rows, skip=skip)
 
     def stream(self, columns: Iterable[str], rows: int = ROW_GROUP) -> Iterator[pl.DataFrame]:
-        """Yield some of its columns in frames of at most `rows` rows, whatever its row groups are, in bounded memory."""
+        """Yield some of its columns in frames of at most `rows` rows, in bounded memory whatever its row groups are."""
         # Buffered ahead, Arrow would hold the columns of the whole file.
         with pq.ParquetFile(self.lake.path(self.asset, self.cell), pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=rows, columns=list(columns)):

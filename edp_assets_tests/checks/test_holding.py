@@ -10,12 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from edp_assets.assets.stage import REGISTRY
+from edp_assets.checks.gates import register
 from edp_assets.cli import cli
 from edp_assets.definitions import defs
 from edp_assets.runner import _Holding
 from edp_assets.storage import warehouse
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Stored, cell_of
+from edp_assets.storage.schemas import empty
 from edp_assets.storage.verdicts import TABLE, Verdicts
 from edp_assets.storage.workspace import StageSpec, Workspace
 from edp_assets_tests.checks.conftest import BELOW, GWAS, UPSTREAM, materialise
@@ -181,6 +183,11 @@ def test_holding__passes_on_to_what_stands_below_the_held(home: Home) -> None:
     assert holding.of(whole, [()]) == [()]
     aside = StageSpec(("aside",), ("organ",), "gene_hits", "1", inputs={"organ_volumes": ("organ_volumes",)})
     assert holding.of(aside, [cell_of({"organ": "liver"})]) == []
+
+
+def test_register__an_asset_has_one_gate() -> None:
+    with pytest.raises(ValueError, match="gwas_summary_stats has checks already"):
+        register(REGISTRY[STATISTICS].spec, {}, lambda *_: empty(TABLE), lambda _: "")
 
 
 def test_verdicts__are_of_one_content_and_one_set_of_thresholds(home: Home) -> None:
