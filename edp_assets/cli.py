@@ -16,7 +16,10 @@ from edp_assets.storage.home import Home
 if TYPE_CHECKING:
     import polars as pl
 
-    from edp_assets.runner import Choice
+    from edp_assets.runner import Choice, Outcome
+
+HELD_SHOWN = 20
+"""Failed checks that a run's last words list."""
 
 
 class _Failure(click.ClickException):
@@ -150,6 +153,22 @@ def _run(folder: Path, choices: dict[str, Any]) -> None:
     kept = sum(outcome.current.values())
     _say(f"\n{made} partitions made, {kept} were current, in {outcome.seconds:.0f} s")
     _close(home)
+    _tell_held(outcome)
+
+
+def _tell_held(outcome: Outcome) -> None:
+    """Print which cells failed checks hold, and what to do; exit 1 where there are any."""
+    if not outcome.holds:
+        return
+    told = "\n".join(f"  {hold}" for hold in outcome.holds[:HELD_SHOWN])
+    more = len(outcome.holds) - HELD_SHOWN
+    if more > 0:
+        told += f"\n  and {more} more: the table asset_checks has them all"
+    below = ", ".join(f"{name} {n}" for name, n in outcome.held.items())
+    raise _Failure(
+        f"{len(outcome.holds)} failed check(s) hold what stands downstream (everything else is made):\n{told}\n"
+        f"held partitions: {below}\nA changed threshold in cohort.toml's [checks] releases them at the next run."
+    )
 
 
 def _close(home: Home) -> None:
@@ -169,6 +188,9 @@ def _close(home: Home) -> None:
     quality = summary.encoder_quality(home.warehouse)
     if quality.height:
         _table("Volume and age from embeddings, out of sample (Tables 3 and 4 of the paper)", quality)
+    checks = summary.check_counts(home.warehouse)
+    if checks.height:
+        _table("Checks of summary statistics, a phenotype each", checks)
     excluded = summary.left_out(home.warehouse)
     if excluded.height:
         _table("Left out", excluded)

@@ -26,6 +26,8 @@ from edp_assets.assets import (  # noqa: E402
     regional_figures,
 )
 from edp_assets.assets.stage import REGISTRY  # noqa: E402
+from edp_assets.checks import association as association_checks  # noqa: E402
+from edp_assets.checks.gates import DEFINITIONS  # noqa: E402
 from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  # noqa: E402
 
 STAGES = (
@@ -45,11 +47,15 @@ STAGES = (
 )
 """The modules whose import defines the stages, in the order of the flow."""
 
+CHECKS = (association_checks,)
+"""The modules whose import registers checks of them."""
+
 
 def build_defs() -> dg.Definitions:
-    """Return every asset with the stores it is kept in."""
+    """Return every asset with its checks and the stores it is kept in."""
     return dg.Definitions(
         assets=[stage.definition for stage in REGISTRY.values()],
+        asset_checks=list(DEFINITIONS.values()),
         resources={"io_manager": LakeIOManager(), "checkpoint_io_manager": CheckpointIOManager()},
     )
 

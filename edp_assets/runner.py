@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from edp_assets.assets.stage import REGISTRY, Stage
+from edp_assets.checks.gates import STORED_ONLY
 from edp_assets.definitions import defs
 from edp_assets.partitions import DIMENSIONS
 from edp_assets.storage import warehouse
 from edp_assets.storage.lake import Cell, cell_of
-from edp_assets.storage.workspace import Workspace
+from edp_assets.storage.verdicts import GATES, Hold, Verdicts
+from edp_assets.storage.workspace import Asset, StageSpec, Workspace
 
 RUN_TAG = "edp/run"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -42,15 +44,17 @@ class Choice:
 
 @dataclass
 class Outcome:
-    """What a run did: partitions made and found current, by asset."""
+    """What a run did: partitions made, found current, and held by failed checks, by asset; and which checks failed."""
 
     made: dict[str, int] = field(default_factory=dict)
     current: dict[str, int] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)
+    holds: list[Hold] = field(default_factory=list)
     seconds: float = 0.0
 
 
 def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
-    """Materialise the chosen part of the graph, leaving alone what is current.
+    """Materialise the chosen part of the graph, leaving alone what is current and what failed checks hold.
 
     Raises:
         StageFailedError: a stage failed; what was done before it is kept, and the next run goes on there.
@@ -62,12 +66,18 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     with dg.DagsterInstance.get() as instance:
         end_orphans(instance, say)
         dimensions = _Dimensions(workspace, instance, choice)
+        holding = _Holding(Verdicts(workspace))
         for number, stage in enumerate(stages, 1):
             name = "/".join(stage.spec.asset)
             cells = dimensions.cells(stage)
+            held = holding.of(stage.spec, cells)
+            cells = [cell for cell in cells if cell not in held]
             current = workspace.current_cells(stage.spec, cells)
             stale = [cell for cell in cells if cell not in current]
             outcome.current[name] = len(current)
+            if held:
+                outcome.held[name] = len(held)
+                say(f"[{number}/{len(stages)}] {name} held by failed checks upstream: {_describe(held) or 'all'}")
             if stale:
                 what = f" {_describe(stale)}" if stage.spec.dimensions else ""
                 say(f"[{number}/{len(stages)}] {name}{what}")
@@ -76,11 +86,58 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
                     _materialise(instance, stage, first, last)
                 outcome.made[name] = len(stale)
                 say(f"[{number}/{len(stages)}] {name} done in {time.monotonic() - before:.1f} s")
+            if stage.spec.asset in GATES and (holding.check(stage.spec.asset, cells, say) or stale):
+                _tell_checks(instance, stage)
             if name == "icd10_codes":
                 dimensions.add_codes()
+        outcome.holds = holding.told()
     _mirror(workspace)
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+class _Holding:
+    """Which cells of a run are held: those made from a partition with a failed check, and what stands below these."""
+
+    def __init__(self, verdicts: Verdicts) -> None:
+        self.verdicts = verdicts
+        self._held: dict[Asset, dict[Cell, list[Hold]]] = {}
+
+    def of(self, spec: StageSpec, cells: Sequence[Cell]) -> list[Cell]:
+        """Return those of a stage's cells that are held."""
+        held = self.verdicts.holds_above(spec, cells)
+        self.verdicts.mirror()
+        for asset in spec.inputs.values():
+            above = self._held.get(asset, {})
+            shared = set(REGISTRY[asset].spec.dimensions) & set(spec.dimensions)
+            by_shared: dict[Cell, list[Hold]] = {}
+            for cell, holds in above.items():
+                by_shared.setdefault(_restricted(cell, shared), []).extend(holds)
+            for cell in cells:
+                if holds := by_shared.get(_restricted(cell, shared), []):
+                    held.setdefault(cell, []).extend(holds)
+        if held:
+            self._held[spec.asset] = held
+        return [cell for cell in cells if cell in held]
+
+    def check(self, asset: Asset, cells: Sequence[Cell], say: Say) -> bool:
+        """Evaluate the checks of the cells that lack a current verdict; return whether there were any."""
+        before = time.monotonic()
+        for cell in cells:
+            self.verdicts.ensure(asset, cell)
+        made = len(self.verdicts.made[asset])
+        if made:
+            self.verdicts.mirror()
+            say(f"    {'/'.join(asset)}: checks of {made} partitions evaluated in {time.monotonic() - before:.1f} s")
+        return bool(made)
+
+    def told(self) -> list[Hold]:
+        """Return the failed checks that held anything, each once."""
+        return list(dict.fromkeys(hold for held in self._held.values() for holds in held.values() for hold in holds))
+
+
+def _restricted(cell: Cell, dimensions: set[str]) -> Cell:
+    return tuple(pair for pair in cell if pair[0] in dimensions)
 
 
 def _chosen_stages(choice: Choice, used: Sequence[str]) -> list[Stage]:
@@ -194,7 +251,10 @@ def _materialise(instance: dg.DagsterInstance, stage: Stage, first: Cell, last: 
     if first:
         start, end = ("|".join(key for _, key in cell) for cell in (first, last))
         tags |= {"dagster/asset_partition_range_start": start, "dagster/asset_partition_range_end": end}
-    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection={stage.definition.key})
+    # Checks are told once an asset, not once a range: `_tell_checks`.
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection={stage.definition.key}, asset_check_selection=set()
+    )
     try:
         job.execute_in_process(instance=instance, tags=tags, run_config=QUIET)
     except KeyboardInterrupt:
@@ -204,6 +264,13 @@ def _materialise(instance: dg.DagsterInstance, stage: Stage, first: Cell, last: 
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise StageFailedError(f"{'/'.join(stage.spec.asset)} failed: {cause}") from error
+
+
+def _tell_checks(instance: dg.DagsterInstance, stage: Stage) -> None:
+    """Tell Dagster the verdicts of an asset's partitions as results of its checks."""
+    checks = {dg.AssetCheckKey(stage.definition.key, name) for name in GATES[stage.spec.asset].checks}
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=checks)
+    job.execute_in_process(instance=instance, tags={RUN_TAG: "true", STORED_ONLY: "stored"}, run_config=QUIET)
 
 
 def end_orphans(instance: dg.DagsterInstance, say: Say) -> None:

@@ -56,6 +56,17 @@ SELECT organ, coalesce(encoder, '') AS encoder, features, any_value(dimensions) 
 FROM encoder_quality GROUP BY ALL ORDER BY organ, encoder DESC, features
 """
 
+_CHECKS = """
+WITH checks AS (
+    SELECT stored_asset, stored_cell, method, cluster, check_name, bool_and(passed) AS passed,
+        bool_or(NOT passed AND severity = 'error') AS failed
+    FROM asset_checks GROUP BY ALL
+)
+SELECT check_name AS "check", count(*) FILTER (passed) AS passed, count(*) FILTER (NOT passed AND NOT failed) AS warned,
+    count(*) FILTER (failed) AS failed
+FROM checks GROUP BY check_name ORDER BY check_name
+"""
+
 _EXCLUDED = "SELECT stage, organ, reason, count(*) AS left_out FROM excluded GROUP BY ALL ORDER BY ALL"
 
 
@@ -97,6 +108,11 @@ def hits_by_organ(path: Path) -> pl.DataFrame:
 def encoder_quality(path: Path) -> pl.DataFrame:
     """What embeddings and controls predict of volume and age, out of sample (paper, Tables 3 and 4)."""
     return warehouse.query(path, _QUALITY)
+
+
+def check_counts(path: Path) -> pl.DataFrame:
+    """How many phenotypes passed each check, were warned of, and failed so that what stands downstream is held."""
+    return warehouse.query(path, _CHECKS)
 
 
 def left_out(path: Path) -> pl.DataFrame:

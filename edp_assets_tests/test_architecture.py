@@ -24,6 +24,7 @@ RANKS = {
     "edp_assets.export": 5,
     "edp_assets.gwas": 5,
     "edp_assets.assets": 5,
+    "edp_assets.checks": 6,
     "edp_assets.definitions": 7,
     "edp_assets.runner": 8,
     "edp_assets.cli": 9,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import polars as pl
 
@@ -138,6 +138,24 @@ def _people(run: StageRun, people: pl.DataFrame, participants: Partition, organ:
     table = participants.scan().collect()
     return genotyped_sample(run, people, table, "/".join(run.spec.asset), organ).people["eid"].to_list()
 
+
+def _stored_people(people_of: Callable[..., list[str]], *inputs: str) -> Callable[[StageRun], set[str]]:
+    """Return the function that tells the people of a stored baseline's cell, from the stored inputs named."""
+
+    def people(run: StageRun) -> set[str]:
+        lake = run.workspace.lake
+        partitions = {name: Partitions(lake, (name,), lake.cells((name,))) for name in inputs}
+        whole = {name: p if name == "organ_volumes" else p.partition(()) for name, p in partitions.items()}
+        return set(people_of(run, **whole))
+
+    return people
+
+
+BINARY_SAMPLES = {
+    IMAGING: _stored_people(_people_imaged, "participants", "organ_volumes"),
+    WHOLE: _stored_people(_people_whole, "participants"),
+}
+"""Of each binary baseline, what tells the people of a cell's association once it is stored."""
 
 _PARTICIPANTS = {"participants": cohort.participants}
 _VOLUMES = {**_PARTICIPANTS, "organ_volumes": imaging.organ_volumes}

@@ -153,33 +153,33 @@ def _stored_rows(
     settings: AssociationSettings,
 ) -> Iterator[pl.DataFrame]:
     """Yield the rows of one phenotype that are to be stored, and count the others once all are read."""
-    from edp_assets.science.genetics.calibration import StreamedLambda
+    from edp_assets.science.genetics.inflation import InflationStream
 
     reasons: dict[str, int] = {}
     before: pl.DataFrame | None = None
-    inflation, stored = StreamedLambda(1), 0
+    stream, stored = InflationStream(), 0
+    chromosomes: dict[str, int] = {}
     for frame in frames:
         kept, before = _usable(frame, before, n, settings, reasons)
-        inflation.add(0, kept["neg_log_10_p_value"].to_numpy())
+        codes = np.array([chromosomes.setdefault(name, len(chromosomes)) for name in kept["chromosome"]], np.int64)
+        stream.add(kept["neg_log_10_p_value"].to_numpy(), codes, kept["base_pair_location"].to_numpy())
         if phenotype.largest_p < 1:
             kept = kept.filter(pl.col("neg_log_10_p_value") >= -np.log10(phenotype.largest_p))
         stored += kept.height
         labelled = kept.with_columns(**{name: pl.lit(value) for name, value in phenotype.label.items()})
         yield labelled.select(empty("gwas_summary_stats").columns)
     reasons |= {"test_failed": counts.get("test_failed", 0), "min_mac or min_info": counts["low_mac_or_info"]}
-    variants = int(inflation.variants[0])
+    inflation = stream.result()
     metadata = phenotype.metadata
     read = counts.get("variants_read", 0) + counts["low_mac_or_info"]
     metadata["variants_read"] = metadata.get("variants_read", 0) + read
     left_out = metadata.setdefault("variants_left_out", {})
     left_out |= {reason: left_out.get(reason, 0) + count for reason, count in reasons.items() if count}
-    if stored < variants:
-        metadata["variants_not_stored"] = metadata.get("variants_not_stored", 0) + variants - stored
+    if stored < inflation.variants:
+        metadata["variants_not_stored"] = metadata.get("variants_not_stored", 0) + inflation.variants - stored
     key = {name: phenotype.label[name] for name in ("method", "cluster")}
-    lambda_gc = float(inflation.values()[0])
-    phenotype.notes.append(
-        {**key, "n": n, "variants": variants, "lambda_gc": lambda_gc, "stored_max_p": phenotype.largest_p}
-    )
+    told = {"n": n, **vars(inflation), "variants_stored": stored, "stored_max_p": phenotype.largest_p}
+    phenotype.notes.append({**key, **told})
 
 
 def _usable(

@@ -156,24 +156,25 @@ def _from_products(
 
     n, n_covariates = scores.shape
     tests = ScoreTests(*scores.coordinates(), n, n_covariates, np.array(scores.largest_p))
-    for cell in embedding_associations:
+    for number, cell in enumerate(embedding_associations):
         for products in embedding_associations.partition(cell).batches(VARIANTS_AT_ONCE):
             products = products.filter(pl.col("genotype_ss") > 0)  # else nothing is left to test beside the covariates
             if not products.height:
                 continue
             block = StatisticsBlock(products.select(*VARIANT, "effect_allele_frequency"))
-            for tested in tests.block(matrix(products, "products"), products["genotype_ss"].to_numpy()):
+            position = products["base_pair_location"].to_numpy()
+            gz, gg = matrix(products, "products"), products["genotype_ss"].to_numpy()
+            for tested in tests.block(gz, gg, np.full(len(gg), number), position):
                 label = scores.labels[tested.score]
                 yield scores.places[tested.score], block.table(label, n, vars(tested.association), tested.rows)
-    variants, lambdas = tests.inflation.variants, tests.inflation.values()
-    for i, place in enumerate(scores.places):
+    for i, inflation in enumerate(tests.inflation.results()):
+        member, stored = members[scores.places[i]], int(tests.kept[i])
         key = {name: scores.labels[i][name] for name in ("method", "cluster")}
-        told: dict[str, Any] = {"n": n, "variants": int(variants[i]), "variants_stored": int(tests.kept[i])}
-        told |= {"lambda_gc": float(lambdas[i]), "stored_max_p": scores.largest_p[i]}
-        members[place].notes.setdefault("phenotypes", []).append({**key, **told})
-        if tests.kept[i] < variants[i]:
-            left = members[place].metadata.get("variants_not_stored", 0) + int(variants[i] - tests.kept[i])
-            members[place].metadata["variants_not_stored"] = left
+        told = {"n": n, **vars(inflation), "variants_stored": stored, "stored_max_p": scores.largest_p[i]}
+        member.notes.setdefault("phenotypes", []).append({**key, **told})
+        if stored < inflation.variants:
+            left = member.metadata.get("variants_not_stored", 0) + inflation.variants - stored
+            member.metadata["variants_not_stored"] = left
 
 
 def _say_size(run: StageRun, phenotypes: int, embedding_associations: Partitions) -> None:

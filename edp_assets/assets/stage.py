@@ -12,12 +12,14 @@ from itertools import groupby, islice
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from edp_assets.partitions import mapping_between, partitions_for
 from edp_assets.storage.checkpoints import CheckpointPartitions
 from edp_assets.storage.io_managers import StageOutput, cells_of
 from edp_assets.storage.lake import Cell, Partitions, Stored, Together
 from edp_assets.storage.schemas import SCHEMAS
+from edp_assets.storage.verdicts import Hold, Verdicts
 from edp_assets.storage.workspace import StageSpec, Workspace
 
 GROUPS = ("cohort", "imaging", "encoders", "evidence", "phenotypes", "association", "baselines", "few_shot")
@@ -152,10 +154,16 @@ def _cells(
     streamed: tuple[str, ...],
     at_once: int | None,
 ) -> Iterator[tuple[list[Cell], Any]]:
-    """Make the cells one after another, those of one organ together so that its inputs are read once."""
+    """Make the cells one after another, those of one organ together so that its inputs are read once.
+
+    A cell that stands on a partition with a failed check is not made: the others are, and then the step fails.
+    """
     workspace = Workspace.current()
-    all_cells = sorted(cells_of(context, spec.dimensions), key=lambda cell: (dict(cell).get("organ", ""), cell))
-    for cells in _groups(all_cells, at_once or 1):
+    verdicts = Verdicts(workspace)
+    asked = sorted(cells_of(context, spec.dimensions), key=lambda cell: (dict(cell).get("organ", ""), cell))
+    held = verdicts.holds_above(spec, asked)
+    free = [cell for cell in asked if cell not in held]
+    for cells in _groups(free, at_once or 1):
         started = time.monotonic()
         arguments: dict[str, list[Any]] = {
             name: [_argument(value, cell, REGISTRY[spec.inputs[name]].spec, name in streamed) for cell in cells]
@@ -170,7 +178,13 @@ def _cells(
         seconds = round((time.monotonic() - started) / len(cells), 2)
         members = made.members if isinstance(made, Together) else [made]
         for cell, member in zip(cells, members, strict=True):
-            _tell(context, cell, member, seconds)
+            _tell(context, cell, member, seconds, verdicts.ensure(spec.asset, cell))
+    verdicts.mirror()
+    if held:
+        # The step fails as a whole: tell Dagster what it made all the same.
+        for cell in free:
+            context.log_event(dg.AssetMaterialization(context.asset_key, partition=_key(cell) or None))
+        raise held_failure(spec, held)
 
 
 def _groups(cells: list[Cell], at_once: int) -> Iterator[list[Cell]]:
@@ -180,7 +194,9 @@ def _groups(cells: list[Cell], at_once: int) -> Iterator[list[Cell]]:
             yield group
 
 
-def _tell(context: dg.AssetExecutionContext, cell: Cell, made: Any, seconds: float) -> None:
+def _tell(
+    context: dg.AssetExecutionContext, cell: Cell, made: Any, seconds: float, checked: pl.DataFrame | None
+) -> None:
     """Add what is told of a cell to its materialisation."""
     metadata = {**made.metadata, "seconds": seconds}
     if isinstance(made, Stored) and made.provenance is not None and made.path is not None:
@@ -188,8 +204,25 @@ def _tell(context: dg.AssetExecutionContext, cell: Cell, made: Any, seconds: flo
         metadata["path"] = dg.MetadataValue.path(str(made.path))
         if made.excluded:
             metadata["excluded"] = dg.MetadataValue.json(dict(Counter(e.reason for e in made.excluded)))
-    context.add_asset_metadata(
-        metadata, asset_key=context.asset_key, partition_key="|".join(k for _, k in cell) or None
+    if checked is not None:
+        metadata["checks_failed"] = checked.filter(~pl.col("passed")).height
+    context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=_key(cell) or None)
+
+
+def _key(cell: Cell) -> str:
+    """Return a cell's partition key in Dagster's words."""
+    return "|".join(key for _, key in cell)
+
+
+def held_failure(spec: StageSpec, held: Mapping[Cell, list[Hold]]) -> dg.Failure:
+    """Return the failure of a stage of which cells are held: which checks failed, what they found, what to do."""
+    holds = list(dict.fromkeys(str(hold) for each in held.values() for hold in each))
+    shown = "\n".join(holds[:10])
+    more = f"\nand {len(holds) - 10} more: see the table asset_checks" if len(holds) > 10 else ""
+    return dg.Failure(
+        f"{'/'.join(spec.asset)}: {len(held)} cells are held by checks upstream (the others are made).\n{shown}{more}",
+        metadata={"held": dg.MetadataValue.json([_key(cell) for cell in held])},
+        allow_retries=False,
     )
 
 

@@ -19,6 +19,15 @@ from edp_assets.settings.association import (
     RegenieSettings,
     StudySettings,
 )
+from edp_assets.settings.checks import (
+    AlleleFrequencyCheck,
+    ChecksSettings,
+    DuplicateVariantsCheck,
+    EffectOutliersCheck,
+    LambdaGcCheck,
+    SampleSizeCheck,
+    Severity,
+)
 from edp_assets.settings.encoders import (
     VIT_SIZES,
     EncoderName,
@@ -48,10 +57,14 @@ __all__ = [
     "FACES",
     "ORGANS",
     "VIT_SIZES",
+    "AlleleFrequencyCheck",
     "AssociationSettings",
+    "ChecksSettings",
     "ClassifierSettings",
     "ClusteringSettings",
     "CodeLevel",
+    "DuplicateVariantsCheck",
+    "EffectOutliersCheck",
     "EncoderName",
     "EncoderSettings",
     "EngineSettings",
@@ -65,13 +78,16 @@ __all__ = [
     "ItemStatistic",
     "LabelSetSettings",
     "LabelSettings",
+    "LambdaGcCheck",
     "LociSettings",
     "OrganSettings",
     "PooledSettings",
     "RegenieSettings",
+    "SampleSizeCheck",
     "Section",
     "SetName",
     "Settings",
+    "Severity",
     "StudySettings",
     "TokenStatistic",
     "VideoMaeSettings",
@@ -95,6 +111,7 @@ class Settings(Section):
     island: IslandSettings = IslandSettings()
     association: AssociationSettings = AssociationSettings()
     gwas: GwasSettings = GwasSettings()
+    checks: ChecksSettings = ChecksSettings()
     loci: LociSettings = LociSettings()
     genes: GeneSettings = GeneSettings()
     evidence: EvidenceSettings = EvidenceSettings()

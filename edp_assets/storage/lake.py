@@ -104,6 +104,10 @@ class Lake:
         """Return the file of one partition."""
         return cell_path(self.folder(asset), cell) / "part.parquet"
 
+    def beside(self, asset: tuple[str, ...], cell: Cell, table: str) -> Path:
+        """Return the file of a small table that is kept beside one partition."""
+        return self.path(asset, cell).with_name(f"{table}.parquet")
+
     def cells(self, asset: tuple[str, ...]) -> list[Cell]:
         """Return the stored partitions of an asset, sorted."""
         folder = self.folder(asset)
@@ -147,13 +151,19 @@ class Lake:
                 future.result()
             list(pool.map(_finish, writers, together.members, inputs))
 
+    def write_beside(self, asset: tuple[str, ...], cell: Cell, table: str, frame: pl.DataFrame, inputs: str) -> None:
+        """Store a small table beside one partition, atomically; `inputs` says what it was made from."""
+        _write_beside(self.beside(asset, cell, table), table, frame, inputs)
+
+    def read_beside(self, asset: tuple[str, ...], cell: Cell, table: str, inputs: str) -> pl.DataFrame | None:
+        """Read a small table beside one partition; None where it is absent, damaged, or made from other inputs."""
+        path = self.beside(asset, cell, table)
+        found = _provenance(path)
+        return pl.DataFrame(pq.read_table(path, partitioning=None)) if found and found.inputs == inputs else None
+
     def provenance(self, asset: tuple[str, ...], cell: Cell) -> Provenance | None:
         """Return a stored partition's provenance; None where it is absent or its file is damaged."""
-        try:
-            metadata = pq.read_metadata(self.path(asset, cell)).metadata or {}
-        except (FileNotFoundError, pa.ArrowInvalid, OSError):
-            return None
-        return Provenance.from_json(metadata[PROVENANCE]) if PROVENANCE in metadata else None
+        return _provenance(self.path(asset, cell))
 
     def notes(self, asset: tuple[str, ...], cell: Cell) -> dict[str, Any]:
         """Return what a stored partition's stage noted in its file; nothing where it noted nothing."""
@@ -213,11 +223,23 @@ def _write_exclusions(path: Path, excluded: Sequence[Exclusion]) -> None:
     if not excluded:
         path.unlink(missing_ok=True)
         return
-    frame = pl.DataFrame([asdict(exclusion) for exclusion in excluded], schema=polars_schema("excluded"))
-    with TableWriter(path, "excluded") as writer:
+    rows = [asdict(exclusion) for exclusion in excluded]
+    _write_beside(path, "excluded", pl.DataFrame(rows, schema=polars_schema("excluded")), "")
+
+
+def _write_beside(path: Path, table: str, frame: pl.DataFrame, inputs: str) -> None:
+    with TableWriter(path, table) as writer:
         writer.add(frame)
-        writer.finish("", {})
+        writer.finish(inputs, {})
         writer.replace()
+
+
+def _provenance(path: Path) -> Provenance | None:
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except (FileNotFoundError, pa.ArrowInvalid, OSError):
+        return None
+    return Provenance.from_json(metadata[PROVENANCE]) if PROVENANCE in metadata else None
 
 
 @dataclass(frozen=True)
@@ -237,6 +259,13 @@ class Partition:
     def batches(self, rows: int, *, skip: int = 0) -> Iterator[pl.DataFrame]:
         """Yield it in frames of at most `rows` rows, from the row `skip` on."""
         return self.lake.batches(self.asset, self.cell, rows, skip=skip)
+
+    def stream(self, columns: Iterable[str], rows: int = ROW_GROUP) -> Iterator[pl.DataFrame]:
+        """Yield some of its columns in frames of at most `rows` rows, in bounded memory whatever its row groups are."""
+        # Buffered ahead, Arrow would hold the columns of the whole file.
+        with pq.ParquetFile(self.lake.path(self.asset, self.cell), pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
+                yield pl.DataFrame(pa.Table.from_batches([batch]))
 
     def sample(self, rows: int, seed: int) -> Iterator[pl.DataFrame]:
         """Yield whole row groups at random, in their order, until they hold at least `rows` rows, or all there are."""

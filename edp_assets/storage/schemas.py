@@ -247,6 +247,18 @@ SCHEMAS: dict[str, Schema] = {
         "neg_log_10_p_value": VARIANT_STATISTICS["neg_log_10_p_value"],
         "variants": Column(pl.Int64, "associated variants that map to the gene"),
     },
+    "asset_checks": {
+        "asset": Column(pl.String, "the asset checked"),
+        **PHENOTYPE,
+        "check_name": Column(pl.String, "lambda_gc, sample_size, ..."),
+        "measure": Column(pl.String, "what of it was measured"),
+        "severity": Column(pl.String, "error: a failure holds what stands downstream; warn: it is told"),
+        "passed": Column(pl.Boolean, "whether the value keeps to the threshold"),
+        "value": Column(pl.Float64, "what was found"),
+        "threshold": Column(pl.Float64, "what is allowed, chance included"),
+        "description": Column(pl.String, "what was found, and against what"),
+        "remedy": Column(pl.String, "what to do where it failed"),
+    },
     "excluded": {
         "eid": Column(pl.String, "participant; null where a code is left out", nullable=True),
         "organ": Column(pl.String, "organ; null where it concerns all", nullable=True),
@@ -278,6 +290,7 @@ WAREHOUSE_TABLES = (
     "few_shot_lead_variants",
     "few_shot_gene_hits",
     "few_shot_comparison",
+    "asset_checks",
     "excluded",
 )
 """Small tables that the warehouse holds; the other contract tables are views over the lake."""

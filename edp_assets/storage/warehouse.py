@@ -28,6 +28,9 @@ _TYPES: dict[Any, str] = {
     pl.Boolean: "BOOLEAN", pl.List(pl.Float32): "FLOAT[]", pl.List(pl.Float64): "DOUBLE[]",
 }  # fmt: skip
 
+BESIDE = ("excluded", "asset_checks")
+"""Tables whose rows lie beside those of other tables' partitions, as `<table>.parquet`."""
+
 PARTITION = "stored_asset", "stored_cell"
 """Two further columns of each warehouse table: which stored partition a row is from, so that it can be replaced."""
 
@@ -70,7 +73,7 @@ def connect(
 def refresh(path: Path, lake: Lake, table: str, asset: tuple[str, ...], cells: Iterable[Cell]) -> None:
     """Replace the rows of the given stored partitions, in the table they belong to, in one transaction."""
     if table not in (*WAREHOUSE_TABLES, *WAREHOUSE_VIEWS):
-        cells = [cell for cell in cells if lake.path(asset, cell).with_name("excluded.parquet").exists()]
+        cells = [cell for cell in cells if any(lake.beside(asset, cell, name).exists() for name in BESIDE)]
     with connect(path) as connection:
         connection.execute("BEGIN")
         _create_tables(connection)
@@ -119,11 +122,12 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _mirror(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, asset: tuple[str, ...], cell: Cell) -> None:
-    """Bring one stored partition's rows, and whom it left out, into the warehouse."""
+    """Bring one stored partition's rows, whom it left out, and what its checks found into the warehouse."""
     file = lake.path(asset, cell)
     if table in WAREHOUSE_TABLES:
         _replace(connection, table, file, asset, cell)
-    _replace(connection, "excluded", file.with_name("excluded.parquet"), asset, cell)
+    for name in BESIDE:
+        _replace(connection, name, lake.beside(asset, cell, name), asset, cell)
 
 
 def _replace(connection: duckdb.DuckDBPyConnection, table: str, file: Path, asset: tuple[str, ...], cell: Cell) -> None:

@@ -131,7 +131,9 @@ def _ours(
             for cell in all_products:
                 for part in all_products.partition(cell).batches(16_384):
                     block = StatisticsBlock(part)
-                    for tested in tests.block(matrix(part, "products"), part["genotype_ss"].to_numpy()):
+                    gz, gg = matrix(part, "products"), part["genotype_ss"].to_numpy()
+                    position = part["base_pair_location"].to_numpy()
+                    for tested in tests.block(gz, gg, np.zeros(len(gg), int), position):
                         label = _label(tested.score)
                         yield int(label["icd10"]), block.table(label, N, vars(tested.association), tested.rows)
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from edp_assets.science.genetics.covariates import residualise
-from edp_assets.science.genetics.tails import neg_log_10_p_from_t, z_from_neg_log_10_p
+from edp_assets.science.genetics.tails import z_from_neg_log_10_p
 from edp_assets.science.genetics.variant_qc import centre
 
 MEDIAN_Z = float(special.ndtri(0.75))
@@ -32,42 +32,6 @@ def lambda_gc(neg_log_10_p_value: ArrayLike) -> float:
         return float("nan")
     # chi-squared increases with -log10 p, so its median needs one conversion only.
     return float(z_from_neg_log_10_p(np.median(values))) ** 2 / MEDIAN_Z**2
-
-
-class StreamedLambda:
-    """Lambda GC of many phenotypes whose statistics come in blocks of variants and are not kept.
-
-    The median is read off a histogram of |t|, to 1e-5 of `lambda_gc`; above `_LARGEST_T` it is told as that.
-    """
-
-    _BINS, _LARGEST_T = 4096, 4.0
-
-    def __init__(self, n_phenotypes: int, df: int) -> None:
-        """Start with nothing counted; df: degrees of freedom of t."""
-        self._df = df
-        self._counts = np.zeros((n_phenotypes, self._BINS + 1), np.int64)
-
-    def add(self, phenotype: int, t: NDArray[np.floating[Any]]) -> None:
-        """Count one phenotype's t-statistics of a block, (n_variants,), of either sign and without NaN."""
-        place = np.minimum(np.abs(t) * (self._BINS / self._LARGEST_T), self._BINS).astype(np.int32)
-        self._counts[phenotype] += np.bincount(place, minlength=self._BINS + 1)
-
-    @property
-    def variants(self) -> NDArray[np.int64]:
-        """How many statistics each phenotype has had, (n_phenotypes,)."""
-        return np.asarray(self._counts.sum(axis=1))
-
-    def values(self) -> NDArray[np.float64]:
-        """Return lambda GC of each phenotype, (n_phenotypes,); NaN where it had no variant."""
-        median = np.full(len(self._counts), np.nan)
-        for i, counts in enumerate(self._counts):
-            below = np.concatenate([[0], np.cumsum(counts)])
-            if below[-1]:
-                half = below[-1] / 2
-                place = min(int(np.searchsorted(below, half, side="right")) - 1, self._BINS)
-                within = (half - below[place]) / counts[place] if place < self._BINS else 0.0
-                median[i] = (place + within) * self._LARGEST_T / self._BINS
-        return np.square(z_from_neg_log_10_p(neg_log_10_p_from_t(median, self._df))) / MEDIAN_Z**2
 
 
 def effective_number(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from edp_assets.science.genetics.calibration import StreamedLambda
+from edp_assets.science.genetics.inflation import ManyInflations
 from edp_assets.science.genetics.regression import Association
 from edp_assets.science.genetics.tails import neg_log_10_p_from_t
 
@@ -42,7 +42,7 @@ class ScoreTests:
     """Linear regression of scores on projected variants, with t-tests as plink2 --glm.
 
     Attributes:
-        inflation: lambda GC of every score over all variants so far, those that are not kept too.
+    inflation: lambda GC of every score over all variants so far, those that are not kept too.
         kept: (n_scores,) how many variants were kept so far.
     """
 
@@ -71,21 +71,30 @@ class ScoreTests:
         self._all = largest_p >= 1
         t = -special.stdtrit(self._df, np.where(self._all, 1.0, largest_p) / 2)
         self._least_r2 = t * t / (self._df + t * t)
-        self.inflation = StreamedLambda(len(yy), self._df)
+        self.inflation = ManyInflations(len(yy), self._df)
         self.kept = np.zeros(len(yy), np.int64)
 
-    def block(self, gz: NDArray[np.floating[Any]], gg: NDArray[np.float64]) -> Iterator[Tested]:
+    def block(
+        self,
+        gz: NDArray[np.floating[Any]],
+        gg: NDArray[np.float64],
+        chromosome: NDArray[np.int64],
+        position: NDArray[np.int64],
+    ) -> Iterator[Tested]:
         """Yield every score's statistics of a block of variants, in the scores' order.
 
         Args:
             gz: (n_variants, n_components) from `projection.Projector`.
             gg: (n_variants,) from there, above 0.
+            chromosome: (n_variants,) any number for each chromosome.
+            position: (n_variants,) base pairs.
         """
         if gz.shape != (len(gg), len(self._c)):
             raise ValueError(f"gz is {gz.shape}: wanted ({len(gg)}, {len(self._c)}), variants in gg by components in c")
         if not np.all(gg > 0):
             raise ValueError(f"{np.count_nonzero(~(gg > 0))} variants cannot be tested (gg is 0): leave them out")
         gz = np.asarray(gz, np.float64)
+        self.inflation.next_block(chromosome, position)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for start in range(0, len(self._yy), _SCORES_AT_ONCE):
                 chosen = range(start, min(start + _SCORES_AT_ONCE, len(self._yy)))

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from edp_assets.science.genetics.calibration import StreamedLambda, effective_number, lambda_gc, lambda_interval
+from edp_assets.science.genetics.calibration import effective_number, lambda_gc, lambda_interval
 from edp_assets.science.genetics.covariates import covariate_basis
 from edp_assets.science.genetics.regression import associate_directly
-from edp_assets.science.genetics.tails import neg_log_10_p_from_chi2, neg_log_10_p_from_t
+from edp_assets.science.genetics.tails import neg_log_10_p_from_chi2
 
 
 def genotypes(rng: np.random.Generator, n: int, m: int, correlation: float) -> np.ndarray:
@@ -22,22 +22,6 @@ def test_lambda_gc__is_the_median_ratio():
     np.testing.assert_allclose(lambda_gc(neg_log_10_p_from_chi2(chi2)), expected, rtol=1e-9)
     np.testing.assert_allclose(lambda_gc(np.append(neg_log_10_p_from_chi2(chi2), np.nan)), expected, rtol=1e-9)
     assert np.isnan(lambda_gc([np.nan]))
-
-
-def test_streamed_lambda__is_that_of_all_statistics_at_once():
-    rng = np.random.default_rng(0)
-    t = stats.t(60).rvs((3, 40_000), random_state=rng) * np.array([[1.0], [1.3], [0.9]])
-    streamed = StreamedLambda(4, 60)
-    for start in range(0, t.shape[1], 7001):
-        for phenotype in range(3):
-            streamed.add(phenotype, t[phenotype, start : start + 7001])
-    expected = [lambda_gc(neg_log_10_p_from_t(of, 60)) for of in t]
-    np.testing.assert_allclose(streamed.values()[:3], expected, rtol=1e-3)
-    assert np.isnan(streamed.values()[3])
-    assert streamed.variants.tolist() == [40_000] * 3 + [0]
-    beyond = StreamedLambda(1, 60)
-    beyond.add(0, np.full(10, 50.0))
-    assert beyond.values()[0] > 30
 
 
 def test_lambda_interval__of_independent_statistics():

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from edp_assets.science.genetics.calibration import lambda_gc
+from edp_assets.science.genetics.inflation import InflationStream
 from edp_assets.science.genetics.projection import associate
 from edp_assets.science.genetics.score_tests import ScoreTests
 
 N, COMPONENTS, SCORES, VARIANTS = 4000, 30, 70, 2000
+CHROMOSOME, POSITION = np.arange(VARIANTS) // 900, np.arange(VARIANTS) % 900 * 40_000
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,8 @@ def projected():
 
 def blocks(tests: ScoreTests, gz: np.ndarray, gg: np.ndarray, size: int):
     for start in range(0, len(gg), size):
-        for tested in tests.block(gz[start : start + size], gg[start : start + size]):
+        part = slice(start, start + size)
+        for tested in tests.block(gz[part], gg[part], CHROMOSOME[part], POSITION[part]):
             yield start, tested
 
 
@@ -39,9 +42,17 @@ def test_score_tests__are_those_of_associate(projected):
         for name in ("beta", "standard_error", "neg_log_10_p_value"):
             found, wanted = getattr(tested.association, name), getattr(expected, name)[tested.score, part]
             np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
-    assert tests.inflation.variants.tolist() == [VARIANTS] * SCORES
     wanted = [lambda_gc(p) for p in expected.neg_log_10_p_value]
-    np.testing.assert_allclose(tests.inflation.values(), wanted, rtol=0.01)  # of 2,000 variants the median is a gap wide
+    found = tests.inflation.results()
+    # Of 2,000 variants the median is a gap wide.
+    np.testing.assert_allclose([each.lambda_gc for each in found], wanted, rtol=0.01)
+    for each, p in zip(found, expected.neg_log_10_p_value, strict=True):
+        stream = InflationStream()
+        stream.add(p, CHROMOSOME, POSITION)
+        assert each.variants == VARIANTS
+        assert each.blocks == stream.result().blocks == 18
+        np.testing.assert_allclose(each.effective_variants, stream.result().effective_variants)
+        np.testing.assert_allclose(each.lambda_gc, stream.result().lambda_gc, rtol=2e-3)
 
 
 @pytest.mark.parametrize("largest_p", [0.5, 1e-3, 5e-8])
@@ -60,7 +71,7 @@ def test_score_tests__keep_exactly_the_variants_of_small_p(projected, largest_p)
         assert rows == wanted.tolist()
         assert tests.kept[score] == len(rows)
     # Lambda is of all variants, whatever is kept of them.
-    assert tests.inflation.variants.tolist() == [VARIANTS] * SCORES
+    assert {each.variants for each in tests.inflation.results()} == {VARIANTS}
 
 
 def test_score_tests__refuse_what_cannot_be_tested(projected):
@@ -69,6 +80,6 @@ def test_score_tests__refuse_what_cannot_be_tested(projected):
         ScoreTests(c, yy, 5, 5, np.ones(SCORES))
     tests = ScoreTests(c, yy, N, 5, np.ones(SCORES))
     with pytest.raises(ValueError, match="1 variants cannot be tested"):
-        list(tests.block(gz, np.where(np.arange(VARIANTS) == 3, 0.0, gg)))
+        list(tests.block(gz, np.where(np.arange(VARIANTS) == 3, 0.0, gg), CHROMOSOME, POSITION))
     with pytest.raises(ValueError, match="variants in gg by components in c"):
-        list(tests.block(gz[:, 1:], gg))
+        list(tests.block(gz[:, 1:], gg, CHROMOSOME, POSITION))
