@@ -32,7 +32,7 @@ def usable_blocks(
     paths = run.workspace.cohort.genotype_paths()
     male = (people["sex"] == 1).fill_null(value=False).to_numpy()
     with open_genotypes(paths["all"] if "all" in paths else paths[chromosome]) as genotypes:
-        samples = _places(genotypes.sample_ids, people["eid"], chromosome)
+        samples = places(genotypes.sample_ids, people["eid"], chromosome)
         mine = (genotypes.variants["chromosome"] == chromosome).to_numpy()
         rows = np.flatnonzero(mine)
         # A sorted file holds a chromosome in one stretch; read no more than that stretch.
@@ -68,7 +68,7 @@ def _add(metadata: dict[str, Any], counts: dict[str, int]) -> None:
             metadata[name] = metadata.get(name, 0) + n
 
 
-def _places(sample_ids: list[str], eids: pl.Series, chromosome: str) -> np.ndarray:
+def places(sample_ids: list[str], eids: pl.Series, chromosome: str) -> np.ndarray:
     """Return where the people of an association stand in a genotype file, (n_participants,)."""
     place = {eid: i for i, eid in enumerate(sample_ids)}
     missing = [eid for eid in eids if eid not in place]

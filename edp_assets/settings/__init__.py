@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import Field, ValidationError
 
+from edp_assets.settings.ancestry import AncestrySettings
 from edp_assets.settings.association import COVARIATES, AssociationSettings, GeneSettings, LociSettings, StudySettings
 from edp_assets.settings.encoders import (
     VIT_SIZES,
@@ -39,6 +40,7 @@ __all__ = [
     "FACES",
     "ORGANS",
     "VIT_SIZES",
+    "AncestrySettings",
     "AssociationSettings",
     "ClassifierSettings",
     "ClusteringSettings",
@@ -81,6 +83,7 @@ class Settings(Section):
     clustering: ClusteringSettings = ClusteringSettings()
     few_shot: FewShotSettings = FewShotSettings()
     island: IslandSettings = IslandSettings()
+    ancestry: AncestrySettings = AncestrySettings()
     association: AssociationSettings = AssociationSettings()
     loci: LociSettings = LociSettings()
     genes: GeneSettings = GeneSettings()
