@@ -186,7 +186,7 @@ def _candidates(run: StageRun) -> Iterator[pl.DataFrame]:
             usable = outside_long_range_ld(variants, run.workspace.cohort.genome_build) & ~repeats(variants)
             if name != "all":
                 usable &= variants["chromosome"] == name
-            parts.append(variants.with_row_index("row").filter(usable))
+            parts.append(variants.with_columns(row=pl.int_range(pl.len())).filter(usable))
     everything = pl.concat(parts) if parts else empty("ancestry_variants")
     everything = everything[evenly_spaced(everything.height, EXAMINED)]
     yield from everything.partition_by("chromosome", maintain_order=True)

@@ -110,7 +110,8 @@ def _covariate_problems(cohort: Cohort, table: pl.DataFrame, header: list[str], 
     pcs = [name for name in sources if re.fullmatch(r"pc\d+", name)]
     computed = bool(pcs) and not any(name in table.columns for name in PARTICIPANTS if name.startswith("pc"))
     if computed:
-        wanted, found = "genotype principal components, pc1 ... pc10", "no such column"
+        wanted = "genotype principal components, pc1 ... pc10"
+        found = f'no column "{pcs[0]}"{did_you_mean(pcs[0], [name for name in header if name not in PARTICIPANTS])}'
         remedy = "nothing: they are computed from the genotypes ([ancestry]); or add the columns"
         problems.append(Problem("note", file, "header", wanted, found, remedy))
     for name in covariate_sources(cohort):

@@ -6,6 +6,7 @@ Which variants they are of is `ancestry_variants.py`, who is related `kinship.py
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,11 +71,12 @@ def principal_components(
             f"{n_components} principal components need more people and at least as many variants; found "
             f"{int(among.sum())} unrelated people and {calls.n_variants} variants. Ask for fewer ([ancestry] pcs)."
         )
+    log.info("%d genotype PCs of %d people over %d variants", n_components, among.sum(), calls.n_variants)
     meaning = [_standardised(calls.codes(variants)[:, among]) for variants in calls.blocks()]
     varying = sum(int(np.any(values != 0, axis=1).sum()) for values in meaning)
     width = min(n_components + OVERSAMPLING, fewest)
     Q = _orthonormal(np.random.default_rng(seed).standard_normal((n, width)), among)
-    before, passes, converged = np.zeros(n_components), 0, False
+    before, passes, converged, told = np.zeros(n_components), 0, False, time.monotonic()
     while not converged and passes < MAX_PASSES:
         Y = np.zeros((n, width))
         small = Q.astype(np.float32)
@@ -89,7 +91,9 @@ def principal_components(
         converged = bool(np.all(np.abs(largest - before) <= TOLERANCE * np.abs(largest)))
         before = largest
         Y = Y @ U
-        log.info("genotype PCs, pass %d: eigenvalues %s", passes, " ".join(f"{value:.4g}" for value in largest))
+        if time.monotonic() - told > 60:
+            told = time.monotonic()
+            log.info("genotype PCs: pass %d of at most %d", passes, MAX_PASSES)
         Q = _orthonormal(Y, among)
     scores = Y[:, :n_components] / np.linalg.norm(Y[among, :n_components], axis=0)
     top = np.abs(scores * among[:, None]).argmax(axis=0)

@@ -188,5 +188,5 @@ def choose_left_out(pairs: Sequence[tuple[str, str]], imaged: frozenset[str] = f
 def _too_many(pairs: int, n: int, m: int, cutoff: float) -> str:
     return (
         f"kinship: {pairs} pairs of {n} people reach {cutoff} over {m} variants, more than {MOST_PAIRS} a person: "
-        "wanted a cutoff that tells relatives from chance. Raise [ancestry] max_kinship, or give genotypes of more variants."
+        "wanted a cutoff that tells relatives from chance. Raise [ancestry] max_kinship, or give more variants."
     )
