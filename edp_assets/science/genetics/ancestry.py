@@ -6,7 +6,7 @@ Which variants they are of is `ancestry_variants.py`, who is related `kinship.py
 from __future__ import annotations
 
 import logging
-import time
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,13 @@ from edp_assets.science.genetics.hard_calls import HardCalls
 log = logging.getLogger(__name__)
 
 OVERSAMPLING = 20
-"""Directions followed beyond those asked for: they make the passes converge."""
+"""Directions followed beyond those asked for: they make the iterations converge."""
 
-MAX_PASSES = 30
-TOLERANCE = 1e-4
-"""A relative change of every eigenvalue from one pass to the next that ends the passes."""
+ITERATIONS = 12
+"""Most iterations, of one pass each; a few passes more begin and end them."""
+
+TOLERANCE = 0.01
+"""Largest length of XX'v/M - lambda v, relative to lambda, of a converged component."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class PrincipalComponents:
             these is positive in each.
         eigenvalues: (n_components,) of the genetic relationship matrix XX'/M, descending (plink2's .eigenval).
         passes: how often the genotypes were read.
-        converged: whether the eigenvalues stood still within TOLERANCE; where the last components are noise, whose
-            eigenvalues lie close together, they may not.
+        converged: whether every component is an eigenvector within TOLERANCE; the last ones may not be where they are
+            noise, whose eigenvalues lie close together.
     """
 
     scores: NDArray[np.float64]
@@ -49,10 +51,10 @@ def principal_components(
     """Compute genotype PCs of some people and project the others on them.
 
     Genotypes are standardised as g -> (g - 2p) / sqrt(2p(1-p)), p among the people the PCs are of, a missing call as
-    the mean (plink2 --pca; Price et al. 2006). The eigenvectors of XX'/M are found by subspace iteration from a random
-    start (Halko et al. 2011), with Ritz values at each pass. Those left out of `among` are projected: x'V/lambda, which
-    shrinks them towards 0 where variants are few. Memory: a block of genotypes and 3 x (n_components + OVERSAMPLING)
-    numbers a participant.
+    the mean (plink2 --pca; Price et al. 2006). The eigenvectors of XX'/M are found from a random start by LOBPCG
+    (Knyazev 2001; scipy's), whose every iteration is one pass over the genotypes. Those left out of `among` are
+    projected by the variants' loadings, which shrinks them towards 0 where variants are few. Memory: a block of
+    genotypes and about 10 x (n_components + OVERSAMPLING) numbers a participant.
 
     Args:
         calls: genotypes of M variants.
@@ -63,6 +65,8 @@ def principal_components(
     Raises:
         ValueError: fewer people or variants than components.
     """
+    from scipy.sparse.linalg import LinearOperator, lobpcg
+
     n = calls.n_participants
     among = np.ones(n, bool) if among is None else among
     fewest = min(int(among.sum()) - 1, calls.n_variants)
@@ -75,30 +79,35 @@ def principal_components(
     meaning = [_standardised(calls.codes(variants)[:, among]) for variants in calls.blocks()]
     varying = sum(int(np.any(values != 0, axis=1).sum()) for values in meaning)
     width = min(n_components + OVERSAMPLING, fewest)
-    Q = _orthonormal(np.random.default_rng(seed).standard_normal((n, width)), among)
-    before, passes, converged, told = np.zeros(n_components), 0, False, time.monotonic()
-    while not converged and passes < MAX_PASSES:
-        Y = np.zeros((n, width))
-        small = Q.astype(np.float32)
+    passes = 0
+
+    def relationship(Q: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Multiply by XX'/M: one pass over the genotypes."""
+        nonlocal passes
+        small, Y = np.asarray(Q, np.float32).reshape(n, -1), np.zeros((n, Q.size // n))
         for variants, values in zip(calls.blocks(), meaning, strict=True):
             X = calls.decode(variants, values)
             Y += X.T @ (X @ small)
-        Y /= max(varying, 1)
         passes += 1
-        theta, U = np.linalg.eigh(Q.T @ Y)  # rows of Q are 0 outside `among`
-        theta, U = theta[::-1], U[:, ::-1]
-        largest = theta[:n_components]
-        converged = bool(np.all(np.abs(largest - before) <= TOLERANCE * np.abs(largest)))
-        before = largest
-        Y = Y @ U
-        if time.monotonic() - told > 60:
-            told = time.monotonic()
-            log.info("genotype PCs: pass %d of at most %d", passes, MAX_PASSES)
-        Q = _orthonormal(Y, among)
+        return Y / max(varying, 1)
+
+    def among_them(Q: NDArray[np.float64]) -> NDArray[np.float64]:
+        return relationship(Q) * among[:, None]
+
+    start = np.random.default_rng(seed).standard_normal((n, width)) * among[:, None]
+    operator = LinearOperator((n, n), matvec=among_them, matmat=among_them, dtype=np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # how well it has converged is told below
+        theta, V = lobpcg(operator, np.linalg.qr(start)[0], largest=True, maxiter=ITERATIONS)
+    largest = np.argsort(-theta)[:n_components]
+    theta, V = theta[largest], V[:, largest]
+    Y = relationship(V)  # what projects the others
+    residual = np.linalg.norm((Y - V * theta)[among], axis=0) / theta
+    log.info("genotype PCs: %d passes, eigenvalues %s", passes, " ".join(f"{value:.4g}" for value in theta))
     scores = Y[:, :n_components] / np.linalg.norm(Y[among, :n_components], axis=0)
     top = np.abs(scores * among[:, None]).argmax(axis=0)
     scores *= np.sign(scores[top, np.arange(n_components)])
-    return PrincipalComponents(scores, before, passes, converged)
+    return PrincipalComponents(scores, theta, passes, bool(residual.max() <= TOLERANCE))
 
 
 def _standardised(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -109,9 +118,3 @@ def _standardised(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
     spread = np.sqrt(2 * p * (1 - p))
     values = (np.arange(3) - 2 * p[:, None]) / np.where(spread > 0, spread, np.inf)[:, None]
     return np.concatenate([values, np.zeros((len(p), 1))], axis=1).astype(np.float32)
-
-
-def _orthonormal(Y: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArray[np.float64]:
-    Q = np.zeros_like(Y)
-    Q[among] = np.linalg.qr(Y[among])[0]
-    return Q

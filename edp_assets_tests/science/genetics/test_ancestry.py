@@ -78,6 +78,7 @@ def test_principal_components__are_those_of_the_full_svd():
     np.testing.assert_allclose(found.eigenvalues, eigenvalues, rtol=2e-3)
     correlation = np.abs(np.sum(found.scores * V, axis=0))
     assert correlation[:2].min() > 0.999999  # three populations
+    assert correlation.min() > 0.99
     np.testing.assert_allclose(np.linalg.norm(found.scores, axis=0), 1, rtol=1e-9)
     np.testing.assert_allclose(found.scores.mean(axis=0), 0, atol=1e-3)
 
@@ -132,11 +133,16 @@ def test_principal_components__too_few_people_or_variants():
         principal_components(calls, 5)
 
 
-def test_principal_components__passes_are_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ancestry, "MAX_PASSES", 3)
-    with HardCalls([structured()[0]], 300) as calls:
+def test_principal_components__passes_are_bounded_and_it_is_told(monkeypatch: pytest.MonkeyPatch):
+    G = structured(m=600)[0]
+    with HardCalls([G], 300) as calls:
         found = principal_components(calls, 4)
-    assert (found.passes, found.converged) == (3, False)
+        monkeypatch.setattr(ancestry, "ITERATIONS", 1)
+        hasty = principal_components(calls, 4)
+    assert found.converged
+    assert found.passes <= 17
+    assert hasty.passes < 7
+    assert not hasty.converged
 
 
 def test_principal_components__of_hapmap_are_those_of_the_full_svd(hapmap: HapMap):
