@@ -91,7 +91,7 @@ def test_run__a_cohort_without_pcs_and_with_relatives(cohort: Path, tmp_path: Pa
     assert excluded["reason"].unique().to_list() == ["related to another person of the association"]
     statistics = ask(home, "SELECT neg_log_10_p_value AS p, n FROM gwas_summary_stats")
     assert statistics["n"].unique().to_list() == [957 - len(left_out)]
-    assert 0.94 < lambda_gc(statistics["p"].to_numpy()) < 1.06  # 2.4 without PCs
+    assert 0.94 < lambda_gc(statistics["p"].to_numpy()) < 1.06
 
     # The same pairs as a table: found again, and nothing that stands on them is made anew.
     pairs.select(ID1="eid", ID2="relative", Kinship="kinship").write_csv(cohort / "rel.dat", separator=" ")

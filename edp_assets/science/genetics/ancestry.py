@@ -100,7 +100,7 @@ def principal_components(
         warnings.simplefilter("ignore")  # how well it has converged is told below
         theta, V = lobpcg(operator, np.linalg.qr(start)[0], largest=True, maxiter=ITERATIONS)
     largest = np.argsort(-theta)[:n_components]
-    theta, V = theta[largest], V[:, largest]
+    theta, V = theta[largest], np.asarray(V, np.float64)[:, largest]
     Y = relationship(V)  # what projects the others
     residual = np.linalg.norm((Y - V * theta)[among], axis=0) / theta
     log.info("genotype PCs: %d passes, eigenvalues %s", passes, " ".join(f"{value:.4g}" for value in theta))
