@@ -120,7 +120,7 @@ def test_kinship_needed__above_so_many_people_before_any_work(
 
 def test_kinship_needed__tells_the_hours_of_uk_biobank(cohort_folder: Path) -> None:
     (problem,) = kinship_needed(load_cohort(cohort_folder), 408_961)
-    assert "408,961 participants: kinship of all pairs would take about 23 hours on two cores" in problem.found
+    assert "408,961 participants: kinship of all pairs would take about 46 hours on two cores" in problem.found
     assert kinship_needed(load_cohort(cohort_folder), 45_714) == []
 
 

@@ -24,8 +24,9 @@ TILE_BYTES = 1 << 27
 MOST_PAIRS = 100
 """Related pairs a person, on average, above which the cutoff is refused: it would be of chance, and fill the memory."""
 
-PRODUCTS_A_SECOND = 1e11
-"""Multiply-adds in float32 that two cores do in a second (measured: edp_assets_tests/benchmarks/ancestry.py)."""
+PRODUCTS_A_SECOND = 5e10
+"""Multiply-adds that two cores do in a second, reading and counting included: edp_assets_tests/benchmarks/ancestry.py
+prints 4e10 with other work beside it."""
 
 _PAIRS_AT_ONCE = 4096
 
