@@ -11,6 +11,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 from edp_assets.assets import (  # noqa: E402
+    ancestry,
     association,
     association_figures,
     baselines,
@@ -32,6 +33,7 @@ from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  #
 
 STAGES = (
     cohort,
+    ancestry,
     genes,
     imaging,
     encoders,

@@ -15,7 +15,7 @@ from edp_assets.assets import cohort, imaging, regenie
 from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
 from edp_assets.assets.genotype_blocks import usable_calls
 from edp_assets.assets.hits import hit_stages, people_of_basis
-from edp_assets.assets.people import Sample, genotyped_sample
+from edp_assets.assets.people import ENROLLED, Enrolled, Sample, genotyped_sample
 from edp_assets.assets.phenotypes import PHENOTYPES, PhenotypeStages
 from edp_assets.assets.score_gwas import score_gwas
 from edp_assets.assets.stage import Stage, StageRun, stage
@@ -31,13 +31,13 @@ VARIANTS_A_PIECE = 8192
 
 
 def association_basis(
-    run: StageRun, adjusted_embeddings: pl.DataFrame, organ_volumes: pl.DataFrame, participants: pl.DataFrame
+    run: StageRun, adjusted_embeddings: pl.DataFrame, organ_volumes: pl.DataFrame, **enrolled: pl.DataFrame
 ) -> Stored:
     """Orthonormal columns that span [z, z/|z|, volume], covariates projected out: every linear score is in it."""
     from edp_assets.science.genetics.projection import whitened_basis
 
     people = adjusted_embeddings.join(organ_volumes.select("eid", "volume_ml"), on="eid", maintain_order="left")
-    sample = genotyped_sample(run, people, participants, f"{run.encoder}/association_basis", run["organ"])
+    sample = genotyped_sample(run, people, Enrolled(**enrolled), f"{run.encoder}/association_basis", run["organ"])
     z = matrix(sample.people)
     unit = z / np.linalg.norm(z, axis=1, keepdims=True)
     volume = sample.people["volume_ml"].to_numpy()[:, None]
@@ -170,7 +170,7 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
         inputs={
             "adjusted_embeddings": above.adjusted_embeddings,
             "organ_volumes": imaging.organ_volumes,
-            "participants": cohort.participants,
+            **ENROLLED,
         },
     )(association_basis)
     products = stage(

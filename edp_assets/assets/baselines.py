@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import polars as pl
 
 from edp_assets.assets import cohort, imaging, regenie
 from edp_assets.assets.association import direct_statistics, summary_statistics
 from edp_assets.assets.hits import hit_stages
-from edp_assets.assets.people import genotyped_sample
+from edp_assets.assets.people import ENROLLED, Enrolled, genotyped_sample
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.settings.association import MIN_CASES
 from edp_assets.storage.lake import Partition, Partitions, Stored
@@ -25,18 +25,18 @@ IMAGING, WHOLE, VOLUME = "icd10_imaging_cohort", "icd10_whole_cohort", "organ_vo
     table="gwas_summary_stats",
     inputs={
         "icd10_cases": cohort.icd10_cases,
-        "participants": cohort.participants,
         "organ_volumes": imaging.organ_volumes,
+        **ENROLLED,
     },
     settings=("association", "engine"),
     files=("genotypes", "step1_genotypes"),
     code_version="2",
 )
 def imaging_cohort_gwas(
-    run: StageRun, icd10_cases: pl.DataFrame, participants: pl.DataFrame, organ_volumes: Partitions
+    run: StageRun, icd10_cases: pl.DataFrame, organ_volumes: Partitions, **enrolled: pl.DataFrame
 ) -> Stored:
     """The code as a binary trait among people with a usable scan (paper, section 4.1, baseline 1)."""
-    return _binary_gwas(run, icd10_cases, _imaged(organ_volumes), participants, IMAGING)
+    return _binary_gwas(run, icd10_cases, _imaged(organ_volumes), Enrolled(**enrolled), IMAGING)
 
 
 def _imaged(organ_volumes: Partitions) -> pl.DataFrame:
@@ -50,22 +50,20 @@ def _imaged(organ_volumes: Partitions) -> pl.DataFrame:
     group="baselines",
     dimensions=("icd10",),
     table="gwas_summary_stats",
-    inputs={"icd10_cases": cohort.icd10_cases, "participants": cohort.participants},
+    inputs={"icd10_cases": cohort.icd10_cases, **ENROLLED},
     settings=("association", "engine"),
     files=("genotypes", "step1_genotypes"),
     code_version="2",
 )
-def whole_cohort_gwas(run: StageRun, icd10_cases: pl.DataFrame, participants: pl.DataFrame) -> Stored:
+def whole_cohort_gwas(run: StageRun, icd10_cases: pl.DataFrame, **enrolled: pl.DataFrame) -> Stored:
     """The code as a binary trait in the whole genotyped cohort (paper, section 4.1, baseline 2)."""
-    return _binary_gwas(run, icd10_cases, participants.select("eid"), participants, WHOLE)
+    return _binary_gwas(run, icd10_cases, enrolled["participants"].select("eid"), Enrolled(**enrolled), WHOLE)
 
 
-def _binary_gwas(
-    run: StageRun, cases: pl.DataFrame, people: pl.DataFrame, participants: pl.DataFrame, method: str
-) -> Stored:
+def _binary_gwas(run: StageRun, cases: pl.DataFrame, people: pl.DataFrame, enrolled: Enrolled, method: str) -> Stored:
     from edp_assets.science.genetics.logistic import SeparationError, associate_binary, fit_null_model
 
-    sample = genotyped_sample(run, people, participants, f"{method}/gwas_summary_stats", None)
+    sample = genotyped_sample(run, people, enrolled, f"{method}/gwas_summary_stats", None)
     y = sample.people["eid"].is_in(cases["eid"].implode()).to_numpy()
     stored = Stored((), sample.excluded, {"cases": int(y.sum()), "controls": int((~y).sum()), **sample.notes})
     if min(y.sum(), (~y).sum()) < MIN_CASES:
@@ -98,14 +96,14 @@ def _binary_gwas(
     group="baselines",
     dimensions=("organ",),
     table="gwas_summary_stats",
-    inputs={"organ_volumes": imaging.organ_volumes, "participants": cohort.participants},
+    inputs={"organ_volumes": imaging.organ_volumes, **ENROLLED},
     settings=("association", "engine"),
     files=("genotypes", "step1_genotypes"),
 )
-def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, participants: pl.DataFrame) -> Stored:
+def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, **enrolled: pl.DataFrame) -> Stored:
     """Organ volume as a quantitative trait (paper, section 4.2)."""
     people = organ_volumes.select("eid", "volume_ml")
-    sample = genotyped_sample(run, people, participants, f"{VOLUME}/gwas_summary_stats", run["organ"])
+    sample = genotyped_sample(run, people, Enrolled(**enrolled), f"{VOLUME}/gwas_summary_stats", run["organ"])
     y = sample.people["volume_ml"].to_numpy()
     stored = Stored((), sample.excluded, {"participants": len(y), **sample.notes})
     label = {"encoder": None, "organ": run["organ"], "icd10": None, "method": VOLUME, "cluster": None}
@@ -121,22 +119,24 @@ def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, participants: 
     return stored
 
 
-def _people_imaged(run: StageRun, participants: Partition, organ_volumes: Partitions) -> list[str]:
-    return _people(run, _imaged(organ_volumes), participants)
+def _people_imaged(run: StageRun, organ_volumes: Partitions, **enrolled: Partition) -> list[str]:
+    return _people(run, _imaged(organ_volumes), enrolled)
 
 
-def _people_whole(run: StageRun, participants: Partition) -> list[str]:
-    return _people(run, participants.columns("eid"), participants)
+def _people_whole(run: StageRun, **enrolled: Partition) -> list[str]:
+    return _people(run, enrolled["participants"].columns("eid"), enrolled)
 
 
-def _people_of_organ(run: StageRun, participants: Partition, organ_volumes: Partition) -> list[str]:
-    return _people(run, organ_volumes.columns("eid"), participants, run["organ"])
+def _people_of_organ(run: StageRun, organ_volumes: Partition, **enrolled: Partition) -> list[str]:
+    return _people(run, organ_volumes.columns("eid"), enrolled, run["organ"])
 
 
-def _people(run: StageRun, people: pl.DataFrame, participants: Partition, organ: str | None = None) -> list[str]:
+def _people(
+    run: StageRun, people: pl.DataFrame, enrolled: Mapping[str, Partition], organ: str | None = None
+) -> list[str]:
     """Return those of the people whom the baseline's association has."""
-    table = participants.scan().collect()
-    return genotyped_sample(run, people, table, "/".join(run.spec.asset), organ).people["eid"].to_list()
+    tables = Enrolled(**{name: table.scan().collect() for name, table in enrolled.items()})
+    return genotyped_sample(run, people, tables, "/".join(run.spec.asset), organ).people["eid"].to_list()
 
 
 def _stored_people(people_of: Callable[..., list[str]], *inputs: str) -> Callable[[StageRun], set[str]]:
@@ -152,13 +152,12 @@ def _stored_people(people_of: Callable[..., list[str]], *inputs: str) -> Callabl
 
 
 BINARY_SAMPLES = {
-    IMAGING: _stored_people(_people_imaged, "participants", "organ_volumes"),
-    WHOLE: _stored_people(_people_whole, "participants"),
+    IMAGING: _stored_people(_people_imaged, *ENROLLED, "organ_volumes"),
+    WHOLE: _stored_people(_people_whole, *ENROLLED),
 }
 """Of each binary baseline, what tells the people of a cell's association once it is stored."""
 
-_PARTICIPANTS = {"participants": cohort.participants}
-_VOLUMES = {**_PARTICIPANTS, "organ_volumes": imaging.organ_volumes}
+_VOLUMES = {**ENROLLED, "organ_volumes": imaging.organ_volumes}
 hit_stages(imaging_cohort_gwas, "baselines", _VOLUMES, _people_imaged)
-hit_stages(whole_cohort_gwas, "baselines", _PARTICIPANTS, _people_whole)
+hit_stages(whole_cohort_gwas, "baselines", ENROLLED, _people_whole)
 hit_stages(organ_volume_gwas, "baselines", _VOLUMES, _people_of_organ)

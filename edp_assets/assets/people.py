@@ -1,4 +1,4 @@
-"""Who stands in an association: people with phenotype, genotype and covariates, and the genotypes in their order."""
+"""Who stands in an association: unrelated people with phenotype, genotype and covariates; and their genotypes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from edp_assets.assets import ancestry, cohort
 from edp_assets.assets.encoders import matrix
 from edp_assets.assets.genotype_blocks import usable_blocks
-from edp_assets.assets.stage import StageRun
+from edp_assets.assets.stage import Stage, StageRun
 from edp_assets.storage.lake import Exclusion
+
+RELATED = "related to another person of the association"
+"""Why a relative is left out; to whom they are related, the table `relatives` tells."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Sample:
         people: one row a participant, in the order of every array; `sex` among its columns.
         covariates: (n_participants, n_covariates) orthonormal, with the intercept.
         excluded: who was left out, and why.
-        notes: covariates that the cohort lacks.
+        notes: covariates that the cohort lacks, and whether its genotype PCs are computed.
     """
 
     people: pl.DataFrame
@@ -50,29 +54,58 @@ class Sample:
         return usable_blocks(run, self.people, chromosome, metadata)
 
 
-def genotyped_sample(
-    run: StageRun, people: pl.DataFrame, participants: pl.DataFrame, stage: str, organ: str | None
-) -> Sample:
-    """Return those of the people who have a genotype and every covariate, counting the others by reason.
+ENROLLED: dict[str, Stage] = {
+    "participants": cohort.participants,
+    "genotype_pcs": ancestry.genotype_pcs,
+    "relatives": ancestry.relatives,
+}
+"""The inputs of `Enrolled`, as a stage of associations names them."""
 
-    A covariate that the cohort lacks altogether is left out of the model and named in `notes`.
+
+@dataclass(frozen=True)
+class Enrolled:
+    """The whole cohort, as associations see it: the tables of these names."""
+
+    participants: pl.DataFrame
+    genotype_pcs: pl.DataFrame
+    relatives: pl.DataFrame
+
+    def covariates(self) -> pl.DataFrame:
+        """Return the participants; where they have no genotype PC, with those computed."""
+        computed = [name for name in ancestry.PCS if self.genotype_pcs[name].null_count() < self.genotype_pcs.height]
+        others = self.participants.drop(computed)
+        return others.join(self.genotype_pcs.select("eid", *computed), on="eid", how="left", maintain_order="left")
+
+    def without_relatives(self, people: pl.DataFrame) -> pl.DataFrame:
+        """Return the people less those who are to be left out for a relative among them."""
+        of_here = self.relatives.filter("left_out").join(people, left_on="relative", right_on="eid", how="semi")
+        return people.join(of_here, on="eid", how="anti", maintain_order="left")
+
+
+def genotyped_sample(run: StageRun, people: pl.DataFrame, enrolled: Enrolled, stage: str, organ: str | None) -> Sample:
+    """Return those of the people who have a genotype and every covariate, unrelated, counting the others by reason.
+
+    A covariate that the cohort lacks altogether is left out of the model and named in `notes`; so is it told whether
+    the genotype PCs are computed ones.
     """
     from edp_assets.science.genetics.covariates import covariate_basis
     from edp_assets.science.genetics.genotypes import read_sample_ids
 
-    cohort, settings = run.workspace.cohort, run.workspace.settings.association
-    genotyped = pl.DataFrame({"eid": read_sample_ids(next(iter(cohort.genotype_paths().values())))})
+    settings, participants = run.workspace.settings.association, enrolled.covariates()
+    genotyped = pl.DataFrame({"eid": read_sample_ids(next(iter(run.workspace.cohort.genotype_paths().values())))})
     columns = {"age_squared": "age"}
     needed = list(dict.fromkeys(columns.get(name, name) for name in settings.covariates))
     present = [name for name in needed if participants[name].null_count() < participants.height]
     columns_of = participants.select("eid", *present, *({"sex"} - set(present)))  # X is counted by sex
     joined = people.sort("eid").join(columns_of, on="eid", maintain_order="left")
     with_genotype = joined.join(genotyped, on="eid", how="semi", maintain_order="left")
+    with_covariates = with_genotype.drop_nulls(present)
     # In the genotypes' order, in which they are read fastest.
-    complete = genotyped.join(with_genotype.drop_nulls(present), on="eid", maintain_order="left")
+    complete = genotyped.join(enrolled.without_relatives(with_covariates), on="eid", maintain_order="left")
     excluded = [
         *(Exclusion(eid, organ, stage, "no genotype") for eid in _difference(joined, with_genotype)),
-        *(Exclusion(eid, organ, stage, "missing covariate") for eid in _difference(with_genotype, complete)),
+        *(Exclusion(eid, organ, stage, "missing covariate") for eid in _difference(with_genotype, with_covariates)),
+        *(Exclusion(eid, organ, stage, RELATED) for eid in _difference(with_covariates, complete)),
     ]
     names = [name for name in settings.covariates if columns.get(name, name) in present]
     basis = covariate_basis(_design(complete, names), complete.height)
@@ -81,8 +114,12 @@ def genotyped_sample(
             f"{stage}: {complete.height} people have phenotype, genotype and covariates, fewer than {basis.shape[1]} "
             f"covariates need; {len(excluded)} were left out ({dict(Counter(e.reason for e in excluded))})."
         )
-    lacking = [name for name in needed if name not in present]
-    return Sample(complete, basis, excluded, {"covariates_lacking": ", ".join(lacking)} if lacking else {})
+    notes = {}
+    if lacking := [name for name in needed if name not in present]:
+        notes["covariates_lacking"] = ", ".join(lacking)
+    if enrolled.genotype_pcs.height:
+        notes["genotype_pcs"] = "computed from the genotypes"
+    return Sample(complete, basis, excluded, notes)
 
 
 def _difference(before: pl.DataFrame, after: pl.DataFrame) -> list[str]:

@@ -12,6 +12,7 @@ import polars as pl
 
 from edp_assets.cohort.config import CHROMOSOMES, FILE, Cohort, did_you_mean, parse_cohort
 from edp_assets.cohort.factors import factor_problems
+from edp_assets.cohort.kinship import kinship_needed, read_kinship
 from edp_assets.cohort.label_sets import choose_labels, read_label_sets
 from edp_assets.cohort.labels import case_table, choose_codes, roll_up
 from edp_assets.cohort.problems import Problem, format_problems, refused
@@ -47,8 +48,17 @@ def check_cohort(
     scans = read_scan_rows(cohort, known)
     labels = read_label_sets(cohort, known)
     traits = read_traits(cohort)
-    for read in (participants, diagnoses, scans, labels, read_trait_dictionary(cohort), traits):
+    for read in (
+        participants,
+        diagnoses,
+        scans,
+        labels,
+        read_trait_dictionary(cohort),
+        traits,
+        read_kinship(cohort, known),
+    ):
         problems += read.problems
+    problems += kinship_needed(cohort, participants.table.height)
     problems += _check_traits(cohort, traits.table["eid"], known)
     if known is not None:
         problems += factor_problems(cohort, participants.table, traits.table)

@@ -54,6 +54,7 @@ class Cohort:
         credible_sets: Open Targets' credible sets, which its L2G needs; None: no L2G.
         gene_table: table, `schema.GENES`; None: no variant goes to its nearest gene.
         genotypes: genotype file as written, `{chromosome}` standing for 1 to 22, X, Y, MT.
+        kinship: table of related pairs, see `cohort.kinship`; None: computed.
         settings: every setting of a run.
     """
 
@@ -70,6 +71,7 @@ class Cohort:
     credible_sets: Path | None
     gene_table: Path | None
     genotypes: str
+    kinship: Path | None
     settings: Settings
 
     @property
@@ -148,7 +150,7 @@ def parse_cohort(folder: Path) -> tuple[Cohort | None, list[Problem]]:
         meant = BUILD_ALIASES.get(build.lower()) or next((b for b in GENOME_BUILDS if b.lower() == build.lower()), None)
         remedy = f'write genome_build = "{meant}"' if meant else "write the build of the genotype positions"
         problems.append(_problem("[cohort] genome_build", " or ".join(GENOME_BUILDS), repr(build), remedy))
-    genotypes = _genotypes(document, problems)
+    genotypes, kinship = _genotypes(document, problems)
     paths = {key: folder / value for key, value in values.items() if value is not None}
     if genotypes is None or any(key not in paths for key in ("participants", "diagnoses", "scans")):
         return None, problems
@@ -166,6 +168,7 @@ def parse_cohort(folder: Path) -> tuple[Cohort | None, list[Problem]]:
         credible_sets=paths.get("credible_sets"),
         gene_table=paths.get("gene_table"),
         genotypes=genotypes,
+        kinship=None if kinship is None else folder / kinship,
         settings=settings,
     )
     return cohort, problems
@@ -251,12 +254,13 @@ def _valid(piece: dict[str, Any], title: str, problems: list[Problem]) -> bool:
     return True
 
 
-def _genotypes(document: dict[str, Any], problems: list[Problem]) -> str | None:
+def _genotypes(document: dict[str, Any], problems: list[Problem]) -> tuple[str | None, str | None]:
     section = _table(document, "genotypes", problems)
-    _unknown_keys(section, ("path",), "[genotypes]", problems)
+    _unknown_keys(section, ("path", "kinship"), "[genotypes]", problems)
+    kinship = _text(section, "kinship", "[genotypes]", problems, required=False)
     path = _text(section, "path", "[genotypes]", problems, required=True)
     if path is None:
-        return None
+        return None, kinship
     where = "[genotypes] path"
     braces = sorted(set(re.findall(r"\{[^}]*\}?", path)) - {"{chromosome}"})
     if braces:
@@ -265,7 +269,7 @@ def _genotypes(document: dict[str, Any], problems: list[Problem]) -> str | None:
     if Path(path).suffix not in GENOTYPE_FORMATS:
         remedy = "name the file with its ending (the .bim/.fam, .pvar/.psam or .sample beside it are found by it)"
         problems.append(_problem(where, f"a file ending in {', '.join(GENOTYPE_FORMATS)}", repr(path), remedy))
-    return path
+    return path, kinship
 
 
 def _table(parent: Mapping[str, Any], name: str, problems: list[Problem], title: str = "") -> dict[str, Any]:

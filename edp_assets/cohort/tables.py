@@ -6,6 +6,7 @@ What a table's rows mean together belongs here: who is counted, what repeats, wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 import polars as pl
@@ -106,7 +107,16 @@ def _covariate_problems(cohort: Cohort, table: pl.DataFrame, header: list[str], 
     """Tell which covariates are absent, constant, or missing in some; absent factors are told by `factors`."""
     problems: list[Problem] = []
     sources = [DERIVED.get(name, name) for name in cohort.settings.association.covariates]
+    pcs = [name for name in sources if re.fullmatch(r"pc\d+", name)]
+    computed = bool(pcs) and not any(name in table.columns for name in PARTICIPANTS if name.startswith("pc"))
+    if computed:
+        wanted = "genotype principal components, pc1 ... pc10"
+        found = f'no column "{pcs[0]}"{did_you_mean(pcs[0], [name for name in header if name not in PARTICIPANTS])}'
+        remedy = "nothing: they are computed from the genotypes ([ancestry]); or add the columns"
+        problems.append(Problem("note", file, "header", wanted, found, remedy))
     for name in covariate_sources(cohort):
+        if name not in table.columns and computed and name in pcs and name in PARTICIPANTS:
+            continue
         if name not in table.columns:
             # A column that is another's is no misspelling of this one (pc3 of pc4).
             candidates = [other for other in header if name not in PARTICIPANTS or other not in PARTICIPANTS]

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
+from edp_assets.settings.ancestry import AncestrySettings
 from edp_assets.settings.association import (
     COVARIATES,
     AssociationSettings,
@@ -58,6 +59,7 @@ __all__ = [
     "ORGANS",
     "VIT_SIZES",
     "AlleleFrequencyCheck",
+    "AncestrySettings",
     "AssociationSettings",
     "ChecksSettings",
     "ClassifierSettings",
@@ -109,6 +111,7 @@ class Settings(Section):
     clustering: ClusteringSettings = ClusteringSettings()
     few_shot: FewShotSettings = FewShotSettings()
     island: IslandSettings = IslandSettings()
+    ancestry: AncestrySettings = AncestrySettings()
     association: AssociationSettings = AssociationSettings()
     gwas: GwasSettings = GwasSettings()
     checks: ChecksSettings = ChecksSettings()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from edp_assets.storage.ancestry_schemas import ANCESTRY
 from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, VARIANT_STATISTICS, Column, Schema, Vector
 from edp_assets.storage.evidence_schemas import EVIDENCE
 
@@ -271,9 +272,11 @@ SCHEMAS: dict[str, Schema] = {
 FEW_SHOT = ("phenotype_models", "edp_scores", "gwas_summary_stats", "lead_variants", "gene_hits")
 SCHEMAS |= {f"few_shot_{name}": SCHEMAS[name] for name in FEW_SHOT}
 SCHEMAS |= EVIDENCE
+SCHEMAS |= ANCESTRY
 
 WAREHOUSE_TABLES = (
     "icd10_codes",
+    "relatives",
     "organ_volumes",
     "encoder_quality",
     "adjustment_factors",
@@ -297,6 +300,7 @@ WAREHOUSE_TABLES = (
 
 WAREHOUSE_VIEWS = (
     "participants",
+    "genotype_pcs",
     "embeddings",
     "adjusted_embeddings",
     "edp_scores",

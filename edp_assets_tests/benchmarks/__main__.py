@@ -9,14 +9,23 @@ from rich.console import Console
 from rich.table import Table
 
 from edp_assets.storage.home import Home, replace_text
-from edp_assets_tests.benchmarks import classifier, clustering, crops, embedding, gwas, mae_training, projection
+from edp_assets_tests.benchmarks import (
+    ancestry,
+    classifier,
+    clustering,
+    crops,
+    embedding,
+    gwas,
+    mae_training,
+    projection,
+)
 from edp_assets_tests.benchmarks.result import Result
 
 
 def main() -> None:
     """Run all benchmarks; a peer that is not installed is named, and its benchmark left out."""
     results: list[Result] = []
-    for module in (classifier, clustering, crops, embedding, gwas, mae_training, projection):
+    for module in (classifier, clustering, crops, embedding, gwas, mae_training, projection, ancestry):
         results += module.run()
     table = Table(
         "benchmark", "figure", "peer", "peer's figure", "ratio", "note", title="Benchmarks", title_justify="left"

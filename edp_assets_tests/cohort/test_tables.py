@@ -234,7 +234,8 @@ def test_read_participants__eids_alone(cohort_folder: Path) -> None:
     (cohort_folder / "participants.csv").write_text("eid\n1\n2\n1\n")
     read = read_participants(load_cohort(cohort_folder))
     assert read.require().rows() == [("1",), ("2",)]
-    assert len(kinds(read.problems, "note")) == 15
+    assert len(kinds(read.problems, "note")) == 6
+    assert "computed from the genotypes" in next(p.remedy for p in read.problems if p.wanted.endswith("pc1 ... pc10"))
 
 
 def test_read_participants__notes_absent_constant_and_incomplete_covariates(cohort_folder: Path) -> None:
@@ -245,7 +246,13 @@ def test_read_participants__notes_absent_constant_and_incomplete_covariates(coho
     assert "1 of 3 participants have no age" in notes
     assert "sex is 1.0 for everyone" in notes
     assert 'no column "bmi", did you mean "BMI"?' in notes
-    assert 'no column "pc10"' in notes
+    assert 'no column "pc1"' in notes  # told once for all ten: they are computed
+    set_participants(cohort_folder, eid=["1", "2"], PC1=["0", "1"], PC2=["0", "1"])
+    notes = [found for _, found in kinds(read_participants(load_cohort(cohort_folder)).problems, "note")]
+    assert 'no column "pc1", did you mean "PC1"?' in notes
+    set_participants(cohort_folder, eid=["1", "2"], pc1=["0", "1"])
+    notes = [found for _, found in kinds(read_participants(load_cohort(cohort_folder)).problems, "note")]
+    assert 'no column "pc10"' in notes  # some are there: none is computed
 
 
 def test_read_participants__factors_of_an_organ(cohort_folder: Path, edit: Callable[..., None]) -> None:

@@ -61,6 +61,9 @@ batch_size = 32
 learning_rate = 8e-3
 [association]
 min_mac = 20
+# HapMap's founders are 957 people of eleven populations, some of them related: the README's figures are of all of them.
+[ancestry]
+max_kinship = "none"
 """
 
 

@@ -115,6 +115,11 @@ class GenotypeFile:
                 raise GenotypeError(f"{self.path}: samples must be one or more indices from 0 to {n - 1}")
         return samples
 
+    def read_rows(self, rows: NDArray[np.int64], samples: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Read one or more variants `rows`, ascending; neighbours are read together. Otherwise as `read`."""
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+        return np.concatenate([self.read(int(r[0]), int(r[-1]) + 1, samples) for r in runs])
+
     def blocks(
         self, size: int, samples: NDArray[np.int64] | None = None
     ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:

@@ -80,10 +80,7 @@ class Linkage:
             place = {eid: i for i, eid in enumerate(file.sample_ids)}
             self._samples[id(file)] = np.array([place[eid] for eid in self._people], dtype=np.int64)
         samples, order = self._samples[id(file)], np.argsort(indices, kind="stable")
-        ordered = np.asarray(indices)[order]
-        starts = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
-        runs = np.split(ordered, starts[1:])
-        block = np.concatenate([file.read(int(run[0]), int(run[-1]) + 1, samples) for run in runs])
+        block = file.read_rows(np.asarray(indices)[order], samples)
         found = np.empty_like(block)
         found[order] = block
         return found

@@ -52,7 +52,7 @@ def test_score_tests__are_those_of_associate(projected):
         assert each.variants == VARIANTS
         assert each.blocks == stream.result().blocks == 18
         np.testing.assert_allclose(each.effective_variants, stream.result().effective_variants)
-        np.testing.assert_allclose(each.lambda_gc, stream.result().lambda_gc, rtol=2e-3)
+        np.testing.assert_allclose(each.lambda_gc, stream.result().lambda_gc, rtol=0.01)
 
 
 @pytest.mark.parametrize("largest_p", [0.5, 1e-3, 5e-8])
