@@ -57,7 +57,7 @@ class LocoRidge:
 
         Memory: the calls (a byte each), 4 M^2 bytes, 4 K (2 n + folds M) bytes, 8 n K / folds and blocks of 2048
         people: 1.4 GiB for M = 10,000 variants, n = 45,714 people and K = 769 columns. Time: n (folds - 1) M^2 +
-        folds M^3 / 3 multiplications, logged beforehand.
+        folds M^3 / 3 floating-point operations, logged beforehand.
 
         Args:
             calls: (n_participants, n_variants) copies of an allele, below 0 where missing (counted as the mean). People
@@ -82,8 +82,8 @@ class LocoRidge:
             )
         if not 2 <= folds <= n // (Q.shape[1] + 1):
             raise ValueError(
-                f"{folds} folds of {n} participants with {Q.shape[1]} covariates: wanted 2 or more, each of more people "
-                "than covariates"
+                f"{folds} folds of {n} participants with {Q.shape[1]} covariates: wanted 2 or more, each of more "
+                "people than covariates"
             )
         if not 0 < heritability < 1:
             raise ValueError(f"heritability is a share of variance: wanted between 0 and 1, found {heritability}")
@@ -91,10 +91,10 @@ class LocoRidge:
         self._calls, self._Q = calls, np.asarray(Q, np.float32)
         self._standardise(Q)
         self.fold = np.random.default_rng(seed).permutation(n) % folds
-        products = n * (folds - 1) * self.n_variants**2 + folds * self.n_variants**3 / 3
+        operations = n * (folds - 1) * self.n_variants**2 + folds * self.n_variants**3 / 3
         log.info(
-            "LOCO: ridge regression of %d columns on %d variants of %d people, %d folds: %.1e multiplications",
-            W.shape[1], self.n_variants, n, folds, products,
+            "LOCO: ridge regression of %d columns on %d variants of %d people, %d folds: %.1e operations",
+            W.shape[1], self.n_variants, n, folds, operations,
         )  # fmt: skip
         self._coefficients = [self._fit(W, Q, fold) for fold in range(folds)]
         self._whole = np.empty(W.shape, np.float32)

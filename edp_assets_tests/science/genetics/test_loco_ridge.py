@@ -1,4 +1,4 @@
-"""LOCO offsets of the projection GWAS: exact against least squares, linear, out of fold, calibrated, and what they gain."""
+"""LOCO offsets of the projection GWAS: exact against least squares, linear, out of fold, calibrated; their gain."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_loco__is_ordinary_least_squares_of_the_offset_phenotype(simulated: Simu
     for number, chromosome in enumerate(CHROMOSOMES):
         offset = simulated.ridge.offset(simulated.W, chromosome)
         yy = np.square(offset.astype(np.float64) @ c).sum(axis=0)
-        rows = np.flatnonzero(CHROMOSOME == chromosome)[:8]
+        rows = np.flatnonzero(chromosome == CHROMOSOME)[:8]
         G = np.where(simulated.calls[:, rows] < 0, np.nan, simulated.calls[:, rows].astype(float)).T
         block = Projector(offset, simulated.Q).project(G.astype(np.float32))
         found = tests.block(block.gz, block.gg, np.full(8, number), np.arange(8), yy)
@@ -187,7 +187,7 @@ def test_loco__nulls_of_a_polygenic_phenotype_are_calibrated() -> None:
         for level in (0.05, 0.001):
             low, high = stats.binom.interval(0.999, p.size, level)
             assert low <= np.count_nonzero(p > -np.log10(level)) <= high
-        # The median of p.size chi-squares: its standard error is 1 / (2 density sqrt(size)), 2.2 of the median's share.
+        # A median's standard error is 1 / (2 density sqrt(size)): 2.34 / sqrt(size) of that of a chi-square.
         assert lambda_gc(p.ravel()) == pytest.approx(1, abs=3.3 * 2.34 / np.sqrt(p.size))
 
 
