@@ -161,6 +161,8 @@ def _from_products(
     n, n_covariates = scores.shape
     c, yy = scores.coordinates()
     tests, offset_yy = ScoreTests(c, yy, n, n_covariates, np.array(scores.largest_p)), sums_of_squares(loco_basis, c)
+    if offset_yy:
+        _say_predicted(1 - np.mean(list(offset_yy.values()), axis=0) / yy, scores, members)
     for number, cell in enumerate(embedding_associations):
         for products in embedding_associations.partition(cell).batches(VARIANTS_AT_ONCE):
             products = products.filter(pl.col("genotype_ss") > 0)  # else nothing is left to test beside the covariates
@@ -181,6 +183,13 @@ def _from_products(
         if stored < inflation.variants:
             left = member.metadata.get("variants_not_stored", 0) + inflation.variants - stored
             member.metadata["variants_not_stored"] = left
+
+
+def _say_predicted(share: np.ndarray, scores: _Scores, members: list[Stored]) -> None:
+    """Tell what share of each score's variance its LOCO offsets take out, mean over chromosomes; below 0 they harm."""
+    for place, label, of_score in zip(scores.places, scores.labels, share, strict=True):
+        told = members[place].metadata.setdefault("loco_variance_predicted", {})
+        told[f"{label['method']} {label['cluster']}"] = round(float(of_score), 4)
 
 
 def _say_size(run: StageRun, phenotypes: int, embedding_associations: Partitions) -> None:
