@@ -215,6 +215,22 @@ def test_loco__a_polygenic_phenotype_gains_power() -> None:
     assert 1.25 < gain < 1.6
 
 
+@pytest.mark.parametrize(("h2", "low", "high"), [(0.0, 1.02, 1.1), (0.05, 0.97, 1.03), (0.2, 0.82, 0.93)])
+def test_loco__takes_out_variance_where_heritability_is_not_overstated(h2: float, low: float, high: float) -> None:
+    """Of 0.2 assumed; what is left of the variance is 1 - 2 s h2 + s^2 (h2 + M / n), s = 1 / (1 + lambda / n), n of the
+    other folds. Above 1 an offset harms: where h2 is below 1 / (n / M + 2 (1 - 0.2) / 0.2), here 0.0625.
+    """
+    rng = np.random.default_rng(7)
+    n, m = 4000, 400
+    calls = draw_calls(rng, n, m)
+    W = polygenic(rng, calls, h2, 20)
+    W -= W.mean(axis=0)
+    ridge = LocoRidge(calls, np.repeat(["1", "2"], m // 2), W, covariate_basis([], n))
+    left = float(np.square(ridge.offset(W, "X")).sum() / np.square(W).sum())
+    print(f"variance left beside the prediction, heritability {h2}, 0.2 assumed: {left:.3f}")
+    assert low < left < high
+
+
 def test_loco__refuses_what_cannot_be_fitted(simulated: Simulated) -> None:
     calls, W, Q = simulated.calls, simulated.W, simulated.Q
     with pytest.raises(ValueError, match="calls are of 1500 participants, W of 1499"):
