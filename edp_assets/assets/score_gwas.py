@@ -132,7 +132,11 @@ class _Scores:
         if not waiting:
             return
         places, runs, labels, scores = zip(*waiting, strict=True)
-        c, yy, outside = score_coordinates(np.column_stack(scores), self._basis, self._covariates)
+        # Always as many columns: the last digits of a matrix product depend on its width, and a score's statistics
+        # must not depend on what is made beside it.
+        padded = np.column_stack([*scores, *[scores[-1]] * (SCORES_AT_ONCE - len(scores))])
+        found = score_coordinates(padded, self._basis, self._covariates)
+        c, yy, outside = (values[..., : len(scores)] for values in found)
         for run, share in zip(runs, outside, strict=True):
             if share > LARGEST_OUTSIDE:
                 raise OutsideError(
