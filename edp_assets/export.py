@@ -17,7 +17,7 @@ import polars as pl
 
 from edp_assets.cohort.icd10 import description
 from edp_assets.science.genetics.gwas_ssf import CHROMOSOME_NUMBERS, COLUMNS, write_metadata, write_statistics
-from edp_assets.storage.lake import cell_of
+from edp_assets.storage.lake import cell_of, notes_of
 from edp_assets.storage.workspace import Workspace
 
 ROWS_A_FRAME = 131_072
@@ -62,6 +62,7 @@ def export(workspace: Workspace, asked: Asked, folder: Path, say: Callable[[str]
         raise ExportError(f"{_name(asked)}: no phenotype has summary statistics; {why}")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
+    thinned = {(note["method"], note["cluster"]): note["stored_max_p"] for note in notes_of(file).get("phenotypes", ())}
     for method, cluster in phenotypes:
         parts = [None if method in BASELINES else asked.encoder, asked.organ, asked.icd10, method, cluster]
         name = "-".join(quote(str(part), safe="") for part in parts if part is not None)
@@ -73,7 +74,9 @@ def export(workspace: Workspace, asked: Asked, folder: Path, say: Callable[[str]
         about = _about(workspace, asked, method, cluster, told.largest_n, counts or {})
         write_metadata(path, told, about, date.today())
         left_out = "".join(f"; {n} variants left out: {reason}" for reason, n in told.left_out.items())
-        say(f"{path}: {told.rows} variants{left_out}")
+        largest_p = thinned.get((method, cluster), 1.0)
+        only = f", those of p up to {largest_p:g} alone ([gwas] stored_max_p)" if largest_p < 1 else ""
+        say(f"{path}: {told.rows} variants{only}{left_out}")
         written.append(path)
     return written
 
@@ -182,7 +185,8 @@ def _about(
         "imputation_software": study.imputation_software,
         "samples": [{name: value for name, value in sample.items() if value is not None}],
         "sex": "combined",
-        "analysis_software": f"edp_assets {version('edp_assets')}",
+        "analysis_software": f"{'regenie, by ' if settings.gwas.engine == 'regenie' else ''}"
+        f"edp_assets {version('edp_assets')}",
         "adjusted_covariates": list(settings.association.covariates),
         "minor_allele_freq_lower_limit": settings.association.min_maf,
     }

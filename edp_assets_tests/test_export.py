@@ -229,3 +229,16 @@ def test_export__memory_is_flat(tmp_path: Path) -> None:
         used.append(int(megabytes))
     print(f"\n{used} MB at 0.1 and 0.9 million rows")
     assert used[1] < used[0] + 150
+
+
+def test_export__tells_that_only_small_p_are_stored(workspace: SimpleNamespace, tmp_path: Path) -> None:
+    cell = {"encoder": "mae", "organ": "liver", "icd10": "I10", "method": "classifier"}
+    note = {"method": "classifier", "cluster": None, "stored_max_p": 1e-3}
+    where = cell_of({"organ": "liver", "icd10": "I10"})
+    stored = Stored([statistics(cell)], notes={"phenotypes": [note]})
+    workspace.lake.write(("mae", "gwas_summary_stats"), where, "gwas_summary_stats", stored, "")
+    said: list[str] = []
+    export(workspace, Asked("liver", "I10"), tmp_path / "out", said.append)
+    assert "those of p up to 0.001 alone ([gwas] stored_max_p)" in said[0]
+    export(workspace, Asked("liver", "K76"), tmp_path / "out", said.append)
+    assert not any("alone" in line for line in said[1:])

@@ -25,6 +25,11 @@ def association_figures(run: StageRun, gwas_summary_stats: Partition, gene_hits:
 
     settings = run.workspace.settings.association
     album = Album(run, (run["organ"], run["icd10"]), ("icd10", "method", "cluster"))
+    thinned = {
+        (note["method"], note["cluster"]): (note["variants"], note["lambda_gc"])
+        for note in gwas_summary_stats.notes.get("phenotypes", ())
+        if note["stored_max_p"] < 1
+    }
     # Most of a biobank's cells hit nothing: they cost one filtered scan.
     hits = significant(gwas_summary_stats, settings.neg_log_10_threshold)
     strongest = sorted(hits, key=lambda hit: -float(hit["neg_log_10_p_value"].max()))  # type: ignore[arg-type]
@@ -36,7 +41,7 @@ def association_figures(run: StageRun, gwas_summary_stats: Partition, gene_hits:
         title = f"{run['organ']}, {run['icd10']}, {name} ({run.encoder})"
         figures = {
             "manhattan": draw.manhattan(statistics, gene_hits.filter(of), settings.threshold, title),
-            "qq": draw.qq(statistics["neg_log_10_p_value"].to_numpy(), title),
+            "qq": draw.qq(statistics["neg_log_10_p_value"].to_numpy(), title, thinned.get((method, cluster))),
         }
         for figure, drawn in figures.items():
             album.add(figure, drawn, icd10=run["icd10"], method=method, cluster=cluster, shown=rank < SHOWN)

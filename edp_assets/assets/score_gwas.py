@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def score_gwas(
         scores = _Scores(association_basis, sample.covariates, members)
         others = []
         for place, (run, of_cell) in enumerate(zip(runs, edp_scores, strict=True)):
-            phenotypes = of_cell.scan().collect().partition_by("method", "cluster", maintain_order=True)
+            phenotypes = _phenotypes(of_cell.columns(*PHENOTYPE, "eid", "score"))
             members[place].metadata["phenotypes"] = len(phenotypes)
             if not phenotypes:
                 why = "no phenotype of the cell is selected: phenotype_selection says why"
@@ -73,6 +74,13 @@ def score_gwas(
                 yield place, frame
 
     return Together(members, frames())
+
+
+def _phenotypes(scores: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return a cell's phenotypes, each of which is one stretch of rows: slices, where copies would cost the most."""
+    changes = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in ("method", "cluster"))
+    starts = [*scores.with_row_index("row").filter(changes)["row"], scores.height]
+    return [scores[a:b] for a, b in pairwise(sorted({0, *starts}))]
 
 
 class OutsideError(RuntimeError):
@@ -136,7 +144,11 @@ class _Scores:
         if not waiting:
             return
         places, runs, labels, scores = zip(*waiting, strict=True)
-        c, yy, outside = score_coordinates(np.column_stack(scores), self._basis, self._covariates)
+        # Always as many columns: the last digits of a matrix product depend on its width, and a score's statistics
+        # must not depend on what is made beside it.
+        padded = np.column_stack([*scores, *[scores[-1]] * (SCORES_AT_ONCE - len(scores))])
+        found = score_coordinates(padded, self._basis, self._covariates)
+        c, yy, outside = (values[..., : len(scores)] for values in found)
         for run, share in zip(runs, outside, strict=True):
             if share > LARGEST_OUTSIDE:
                 raise OutsideError(

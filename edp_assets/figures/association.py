@@ -96,25 +96,27 @@ def _draw_manhattan(ax: Axes, stats: pl.DataFrame, genes: pl.DataFrame | None, t
         _gene_labels(ax, genes, offsets, drawn.filter(pl.col("neg_log_10_p_value") > THIN_BELOW))
 
 
-def qq(neg_log_10_p: NDArray, title: str = "") -> Figure:
+def qq(neg_log_10_p: NDArray, title: str = "", tested: tuple[int, float] | None = None) -> Figure:
     """Draw observed against expected -log10 p under no association, its 95% band, and lambda GC.
 
     Args:
         neg_log_10_p: (n_variants,); NaN are left out.
         title: above the figure.
+        tested: how many variants were tested, and their lambda GC, where only those of the smallest p are given.
     """
     from scipy.stats import beta
 
     observed = np.sort(np.asarray(neg_log_10_p, dtype=float)[np.isfinite(neg_log_10_p)])[::-1]
-    n = len(observed)
+    given = len(observed)
+    n, inflation = (given, lambda_gc(observed)) if tested is None else tested
     fig = new_figure(4.5, 4.5, title)
     ax = fig.subplots()
     style_axes(ax, r"expected $-\log_{10}\,p$", r"observed $-\log_{10}\,p$")
-    if n == 0:
+    if given == 0:
         ax.text(0.5, 0.5, "no variants", transform=ax.transAxes, ha="center", fontsize=FONT, color=GREY)
         return fig
     # All of the best thousand, and of the rest as many as a figure can show.
-    ranks = np.unique(np.r_[np.arange(1, min(n, 1000) + 1), np.geomspace(1, n, 1500).astype(int)])
+    ranks = np.unique(np.r_[np.arange(1, min(given, 1000) + 1), np.geomspace(1, given, 1500).astype(int)])
     expected = -np.log10((ranks - 0.5) / n)
     low, high = (-np.log10(beta.ppf(q, ranks, n - ranks + 1)) for q in (0.975, 0.025))
     ax.fill_between(expected, low, high, color=PALE, linewidth=0, label="95% band")
@@ -122,7 +124,7 @@ def qq(neg_log_10_p: NDArray, title: str = "") -> Figure:
     ax.scatter(expected, observed[ranks - 1], s=8, color=BLUE, linewidths=0, zorder=3)
     ax.set_xlim(0, expected.max() * 1.03)
     ax.set_ylim(0, max(observed[0], float(high.max())) * 1.05)
-    text = f"$\\lambda_{{GC}}$ = {lambda_gc(observed):.3f}\n{n:,} variants"
+    text = f"$\\lambda_{{GC}}$ = {inflation:.3f}\n{n:,} variants"
     ax.text(0.04, 0.96, text, transform=ax.transAxes, va="top", fontsize=FONT, color=INK)
     ax.legend(loc="lower right", frameon=False, fontsize=FONT)
     return fig

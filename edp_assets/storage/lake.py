@@ -167,8 +167,7 @@ class Lake:
 
     def notes(self, asset: tuple[str, ...], cell: Cell) -> dict[str, Any]:
         """Return what a stored partition's stage noted in its file; nothing where it noted nothing."""
-        metadata = pq.read_metadata(self.path(asset, cell)).metadata or {}
-        return dict(json.loads(metadata[NOTES])) if NOTES in metadata else {}
+        return notes_of(self.path(asset, cell))
 
     def read(self, asset: tuple[str, ...], cell: Cell) -> pl.DataFrame:
         """Read one partition whole.
@@ -232,6 +231,12 @@ def _write_beside(path: Path, table: str, frame: pl.DataFrame, inputs: str) -> N
         writer.add(frame)
         writer.finish(inputs, {})
         writer.replace()
+
+
+def notes_of(path: Path) -> dict[str, Any]:
+    """Return what was noted in a file of the lake; nothing where nothing was."""
+    metadata = pq.read_metadata(path).metadata or {}
+    return dict(json.loads(metadata[NOTES])) if NOTES in metadata else {}
 
 
 def _provenance(path: Path) -> Provenance | None:

@@ -16,7 +16,11 @@ import pyarrow.parquet as pq
 
 from edp_assets.storage.columns import VARIANT_STATISTICS
 
-SCHEMA = {name: column.dtype for name, column in VARIANT_STATISTICS.items()}
+SCHEMA = {
+    name: pl.Float64 if column.dtype == pl.Float32 else column.dtype for name, column in VARIANT_STATISTICS.items()
+}
+"""Columns and types: in full precision, as a user's few phenotypes are no matter of disk."""
+
 _BUFFER_ROWS = 2_000_000  # of all phenotypes together that wait to be written: some 100 MB
 _ROW_GROUP = 65_536
 _FEW_VALUES = ["chromosome", "effect_allele", "other_allele", "n", "cases", "controls"]

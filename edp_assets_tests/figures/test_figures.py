@@ -118,6 +118,15 @@ def test_qq__shows_the_inflation():
     assert_png(fig)
 
 
+def test_qq__of_the_smallest_p_alone_keeps_their_ranks():
+    p = np.sort(np.random.default_rng(0).random(50_000))
+    whole = drawn_points(association.qq(-np.log10(p)).axes[0])
+    fig = association.qq(-np.log10(p[:500]), tested=(50_000, 1.02))
+    points = drawn_points(fig.axes[0])
+    np.testing.assert_allclose(points[np.argsort(-points[:, 0])], whole[np.argsort(-whole[:, 0])][: len(points)])
+    assert texts(fig.axes[0])[0].startswith("$\\lambda_{GC}$ = 1.020")
+
+
 def test_lambda_gc__of_doubled_chi_squares_is_two():
     from scipy.stats import chi2
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
 
 from edp_assets.science.genetics.regression import (
     Association,
@@ -91,8 +92,10 @@ def whitened_basis(Z: NDArray[np.floating[Any]], Q: NDArray[np.float64]) -> NDAr
         bad = int(np.count_nonzero(~np.isfinite(Z).all(axis=1)))
         raise ValueError(f"{bad} of {len(Z)} participants have no finite embedding; leave them out first")
     # The part of the triangle that belongs to Z alone, less Q: its columns have the lengths of Z's residuals.
-    orthonormal, triangle = np.linalg.qr(np.concatenate([Q, Z], axis=1))
     k = Q.shape[1]
+    both = np.empty((len(Z), k + Z.shape[1]), order="F")  # decomposed in place: it is as large as all embeddings
+    both[:, :k], both[:, k:] = Q, Z
+    orthonormal, triangle = linalg.qr(both, overwrite_a=True, mode="economic", check_finite=False)
     triangle = triangle[k:, k:]
     length = np.linalg.norm(triangle, axis=0)
     varies = length > 1e-12 * np.linalg.norm(Z, axis=0)

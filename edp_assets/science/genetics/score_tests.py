@@ -63,7 +63,9 @@ class ScoreTests:
             n_covariates: columns of Q, the intercept among them.
             largest_p: (n_scores,) variants of a larger p are not kept; 1: all are.
         """
-        self._c, self._yy, self._df = c, yy, n - n_covariates - 1
+        # Always as many columns a product: its last digits depend on its width, and must not on what stands beside.
+        self._c = np.pad(c, ((0, 0), (0, -c.shape[1] % _SCORES_AT_ONCE)))
+        self._yy, self._df = yy, n - n_covariates - 1
         if self._df < 1:
             raise ValueError(
                 f"{n} participants and {n_covariates} covariates leave no degree of freedom: want more people"
@@ -103,7 +105,7 @@ class ScoreTests:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for start in range(0, len(self._yy), _SCORES_AT_ONCE):
                 chosen = range(start, min(start + _SCORES_AT_ONCE, len(self._yy)))
-                gy = (gz @ self._c[:, chosen.start : chosen.stop]).T
+                gy = (gz @ self._c[:, start : start + _SCORES_AT_ONCE]).T
                 yield from pool.map(lambda i, y: self._test(i, y, gg, float(yy[i])), chosen, gy)
 
     def _test(self, score: int, gy: NDArray[np.float64], gg: NDArray[np.float64], yy: float) -> Tested:
