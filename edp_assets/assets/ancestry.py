@@ -16,6 +16,7 @@ from edp_assets.assets.stage import StageRun, stage
 from edp_assets.cohort.kinship import kinship_needed, read_kinship
 from edp_assets.cohort.problems import CohortError
 from edp_assets.cohort.tables import read_scans
+from edp_assets.science.genetics.ancestry_variants import EXAMINED
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
 
@@ -48,9 +49,9 @@ def ancestry_variants(run: StageRun, participants: pl.DataFrame) -> Stored:
     chosen = np.random.default_rng(settings.seed).permutation(len(people))[: settings.people]
     people = [people[i] for i in np.sort(chosen)]
     counts, frames = {"people": len(people), "examined": 0}, [empty("ancestry_variants")]
-    for candidates in _candidates(run):
-        counts["examined"] += candidates.height
-        frames.append(_choose(run, candidates, people).select(frames[0].columns))
+    for of_chromosome in candidates(run):
+        counts["examined"] += of_chromosome.height
+        frames.append(_choose(run, of_chromosome, people).select(frames[0].columns))
     frame = pl.concat(frames)
     return Stored(frame, metadata={**counts, "variants": frame.height, "independent": int(frame["independent"].sum())})
 
@@ -106,7 +107,7 @@ def genotype_pcs(
     settings, people = run.workspace.settings.ancestry, _genotyped(run, participants)
     left_out = relatives.filter("left_out")["eid"]
     among = ~pl.Series(people).is_in(left_out.implode()).to_numpy()
-    blocks = _dosages(run, ancestry_variants.filter("independent"), people)
+    blocks = dosages(run, ancestry_variants.filter("independent"), people)
     with HardCalls(blocks, len(people), run.workspace.home.root) as calls:
         found = principal_components(calls, settings.pcs, seed=settings.seed, among=among)
     scores = {name: found.scores[:, i] if i < settings.pcs else None for i, name in enumerate(PCS)}
@@ -121,19 +122,19 @@ def genotype_pcs(
     return Stored(pl.DataFrame({"eid": people, **scores}), metadata=metadata)
 
 
-def _choose(run: StageRun, candidates: pl.DataFrame, people: list[str]) -> pl.DataFrame:
+def _choose(run: StageRun, of_chromosome: pl.DataFrame, people: list[str]) -> pl.DataFrame:
     """Return those of a chromosome's candidates that are common and well called, with `independent`."""
     from edp_assets.science.genetics.ancestry_variants import prune, well_called
 
     settings, good = run.workspace.settings.ancestry, []
 
     def blocks() -> Iterator[NDArray[np.float32]]:
-        for block in _dosages(run, candidates, people):
+        for block in dosages(run, of_chromosome, people):
             good.append(well_called(block, settings.min_maf, settings.max_missing))
             yield block[good[-1]]
 
     independent = prune(blocks(), settings.prune_r2, settings.prune_window)
-    return candidates.filter(pl.Series(np.concatenate(good))).with_columns(independent=pl.Series(independent))
+    return of_chromosome.filter(pl.Series(np.concatenate(good))).with_columns(independent=pl.Series(independent))
 
 
 def _no_pcs(run: StageRun, participants: pl.DataFrame) -> str | None:
@@ -155,7 +156,7 @@ def _computed(
     if problems := kinship_needed(run.workspace.cohort, len(people)):
         raise CohortError(problems)
     variants = ancestry_variants[evenly_spaced(ancestry_variants.height, OF_KINSHIP)]
-    with HardCalls(_dosages(run, variants, people), len(people), run.workspace.home.root) as calls:
+    with HardCalls(dosages(run, variants, people), len(people), run.workspace.home.root) as calls:
         found = related_pairs(calls, cutoff)
         by_chance = expected_by_chance(calls, cutoff)
     ids = np.array(people)
@@ -171,9 +172,9 @@ def _genotyped(run: StageRun, participants: pl.DataFrame) -> list[str]:
     return [eid for eid in participants["eid"] if eid in there]
 
 
-def _candidates(run: StageRun) -> Iterator[pl.DataFrame]:
-    """Yield each autosome's variants outside long-range LD, each once, with their `row`; EXAMINED of them at most."""
-    from edp_assets.science.genetics.ancestry_variants import AUTOSOMES, EXAMINED, evenly_spaced, outside_long_range_ld
+def candidates(run: StageRun, most: int = EXAMINED) -> Iterator[pl.DataFrame]:
+    """Yield each autosome's variants outside long-range LD, each once, with their `row`; `most` of them at most."""
+    from edp_assets.science.genetics.ancestry_variants import AUTOSOMES, evenly_spaced, outside_long_range_ld
     from edp_assets.science.genetics.genotypes import open_genotypes
     from edp_assets.science.genetics.variant_qc import repeats
 
@@ -187,12 +188,12 @@ def _candidates(run: StageRun) -> Iterator[pl.DataFrame]:
                 usable &= variants["chromosome"] == name
             parts.append(variants.with_columns(row=pl.int_range(pl.len())).filter(usable))
     everything = pl.concat(parts) if parts else empty("ancestry_variants")
-    everything = everything[evenly_spaced(everything.height, EXAMINED)]
+    everything = everything[evenly_spaced(everything.height, most)]
     yield from everything.partition_by("chromosome", maintain_order=True)
 
 
-def _dosages(run: StageRun, variants: pl.DataFrame, people: list[str]) -> Iterator[NDArray[np.float32]]:
-    """Yield the dosages of stored variants in their order, (n_variants, n_participants), in blocks."""
+def dosages(run: StageRun, variants: pl.DataFrame, people: list[str]) -> Iterator[NDArray[np.float32]]:
+    """Yield the dosages of variants, by their `row`, in their order, (n_variants, n_participants), in blocks."""
     from edp_assets.science.genetics.blocks import sample_places
     from edp_assets.science.genetics.genotypes import open_genotypes
 

@@ -15,6 +15,7 @@ from edp_assets.assets import cohort, imaging, regenie
 from edp_assets.assets.encoders import ENCODERS, EncoderStages, matrix
 from edp_assets.assets.genotype_blocks import usable_calls
 from edp_assets.assets.hits import hit_stages, people_of_basis
+from edp_assets.assets.loco import NO_OFFSET, loco_basis, tested_basis
 from edp_assets.assets.people import ENROLLED, Enrolled, Sample, genotyped_sample
 from edp_assets.assets.phenotypes import PHENOTYPES, PhenotypeStages
 from edp_assets.assets.score_gwas import score_gwas
@@ -55,7 +56,9 @@ def association_basis(
     return Stored(frame, sample.excluded, {**counts, **sample.notes})
 
 
-def embedding_associations(run: StageRun, association_basis: pl.DataFrame) -> Stored:
+def embedding_associations(
+    run: StageRun, association_basis: pl.DataFrame, loco_basis: Partition | None = None
+) -> Stored:
     """One pass over a chromosome's genotypes: each variant times each column of the organ's basis, in float32."""
     sample = Sample.of_basis(association_basis)
     stored = Stored(())
@@ -64,7 +67,8 @@ def embedding_associations(run: StageRun, association_basis: pl.DataFrame) -> St
         from edp_assets.science.genetics.projection import Projector
 
         stored.metadata.update(state)
-        projector = Projector(matrix(association_basis, "basis"), sample.covariates)
+        basis = tested_basis(association_basis, loco_basis, run["chromosome"])
+        projector = Projector(basis, sample.covariates)
         frames = [empty("embedding_associations")]
         for variants, calls, stats in usable_calls(run, sample.people, run["chromosome"], stored.metadata):
             projected = projector.project(calls, stats)
@@ -83,11 +87,13 @@ def gwas_summary_stats(
     edp_scores: Sequence[Partition],
     association_basis: Sequence[pl.DataFrame],
     embedding_associations: Sequence[Partitions],
+    loco_basis: Sequence[Partition | None] = (None,),
 ) -> Together:
     """The GWAS of each selected EDP of the cell, from the organ's stored products: no genotype is read again."""
     if regenie.chosen(runs[0]):
         return regenie.score_gwas(runs, edp_scores, association_basis[0])
-    return score_gwas(runs, edp_scores, association_basis[0], embedding_associations[0], direct_score_gwas)
+    stored = association_basis[0], embedding_associations[0], loco_basis[0]
+    return score_gwas(runs, edp_scores, *stored, direct_score_gwas)
 
 
 CELLS_AT_ONCE = 128
@@ -106,6 +112,8 @@ def direct_statistics(
 
     So it is with organ volume, which needs no embedding, and with a cross-fitted score, which is of several models.
     """
+    if run.workspace.settings.loco.enabled:
+        metadata["loco"] = NO_OFFSET
     from edp_assets.science.genetics.regression import associate_directly
 
     for chromosome in run.workspace.chromosomes:
@@ -143,13 +151,15 @@ class AssociationStages:
 
     association_basis: Stage
     embedding_associations: Stage
+    loco_basis: Stage
     gwas_summary_stats: Stage
     gene_hits: Stage
 
 
 GWAS: dict[str, Any] = {
     "dimensions": ("organ", "icd10"),
-    "streamed": ("edp_scores",),
+    "streamed": ("edp_scores", "loco_basis"),
+    "optional": ("loco_basis",),
     "at_once": CELLS_AT_ONCE,
     "settings": ("gwas",),
     "files": ("step1_genotypes",),
@@ -173,13 +183,26 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
             **ENROLLED,
         },
     )(association_basis)
+    offset = stage(
+        f"{name}/loco_basis",
+        group="association",
+        settings=("loco", "ancestry.min_maf", "ancestry.max_missing"),
+        files=("genotypes",),
+        dimensions=("organ",),
+        table="loco_basis",
+        inputs={"association_basis": basis},
+        streamed=("association_basis",),
+        kinds={"pgenlib", "parquet"},
+    )(loco_basis)
     products = stage(
         f"{name}/embedding_associations",
         **genotypes,
         code_version="3",
         dimensions=("organ", "chromosome"),
         table="embedding_associations",
-        inputs={"association_basis": basis},
+        inputs={"association_basis": basis, "loco_basis": offset},
+        streamed=("loco_basis",),
+        optional=("loco_basis",),
         kinds={"pgenlib", "parquet"},
     )(embedding_associations)
     statistics = stage(
@@ -191,6 +214,7 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
             "edp_scores": phenotypes.edp_scores,
             "association_basis": basis,
             "embedding_associations": products,
+            "loco_basis": offset,
         },
     )(gwas_summary_stats)
     stage(
@@ -201,7 +225,7 @@ def association_stages(name: str, above: EncoderStages, phenotypes: PhenotypeSta
         inputs={"edp_scores": phenotypes.edp_scores, "association_basis": basis, "icd10_cases": cohort.icd10_cases},
     )(label_overlap)
     _, hits = hit_stages(statistics, "association", {"association_basis": basis}, people_of_basis)
-    return AssociationStages(basis, products, statistics, hits)
+    return AssociationStages(basis, products, offset, statistics, hits)
 
 
 ASSOCIATIONS = {name: association_stages(name, above, PHENOTYPES[name]) for name, above in ENCODERS.items()}

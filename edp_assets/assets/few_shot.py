@@ -173,6 +173,7 @@ def few_shot_stages(name: str) -> None:
             "edp_scores": scores,
             "association_basis": association.association_basis,
             "embedding_associations": association.embedding_associations,
+            "loco_basis": association.loco_basis,
         },
     )(gwas_summary_stats)
     _, hits = hit_stages(statistics, GROUP, {"association_basis": association.association_basis}, people_of_basis)

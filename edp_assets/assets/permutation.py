@@ -16,8 +16,9 @@ import polars as pl
 from edp_assets.assets.association import ASSOCIATIONS, VARIANTS_A_FRAME
 from edp_assets.assets.candidates import prepared_organ
 from edp_assets.assets.encoders import ENCODERS, matrix
+from edp_assets.assets.loco import sums_of_squares
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.storage.lake import Partitions, Stored
+from edp_assets.storage.lake import Partition, Partitions, Stored
 from edp_assets.storage.schemas import empty
 
 COUNTS = 5
@@ -31,6 +32,7 @@ def permuted_labels(
     adjusted_embeddings: pl.DataFrame,
     association_basis: pl.DataFrame,
     embedding_associations: Partitions,
+    loco_basis: Partition,
 ) -> Stored:
     """Classifier-guided scores of permuted labels: what chance reaches of AUC, selection and association."""
     from edp_assets.science.phenotypes.discriminant import roc_auc
@@ -65,7 +67,8 @@ def permuted_labels(
     if rows:
         table = pl.DataFrame({"eid": people, "row": np.arange(people.len())})
         order = association_basis.select("eid").join(table, on="eid", how="left", maintain_order="left")["row"]
-        found = _associations(run, np.column_stack(scores)[order.to_numpy()], association_basis, embedding_associations)
+        stored = association_basis, embedding_associations, loco_basis
+        found = _associations(run, np.column_stack(scores)[order.to_numpy()], *stored)
         rows = [{**row, **of_draw} for row, of_draw in zip(rows, found, strict=True)]
     frame = pl.DataFrame(rows, schema=empty("permuted_labels").schema)
     summary: dict[str, Any] = {"draws": frame.height, "selected": int(frame["selected"].sum())}
@@ -75,7 +78,11 @@ def permuted_labels(
 
 
 def _associations(
-    run: StageRun, scores: np.ndarray, association_basis: pl.DataFrame, embedding_associations: Partitions
+    run: StageRun,
+    scores: np.ndarray,
+    association_basis: pl.DataFrame,
+    embedding_associations: Partitions,
+    loco_basis: Partition,
 ) -> list[dict[str, float | int]]:
     """Return lambda GC and the number of associated variants of each score (n_participants, n_draws)."""
     from edp_assets.science.genetics.calibration import lambda_gc
@@ -83,6 +90,7 @@ def _associations(
 
     basis, covariates = matrix(association_basis, "basis"), matrix(association_basis, "covariates")
     c, yy, _ = score_coordinates(scores, basis, covariates)
+    offset_yy = sums_of_squares(loco_basis, c)
     total = sum(embedding_associations.partition(cell).rows for cell in embedding_associations)
     every = max(1, total // LAMBDA_VARIANTS)
     threshold = run.workspace.settings.association.neg_log_10_threshold
@@ -91,7 +99,8 @@ def _associations(
     for cell in embedding_associations:
         for products in embedding_associations.partition(cell).batches(VARIANTS_A_FRAME):
             gz, gg = matrix(products, "products"), products["genotype_ss"].to_numpy()
-            p = associate(gz, gg, c, yy, len(basis), covariates.shape[1]).neg_log_10_p_value
+            yy_here = offset_yy.get(dict(cell)["chromosome"], yy)
+            p = associate(gz, gg, c, yy_here, len(basis), covariates.shape[1]).neg_log_10_p_value
             hits += (p > threshold).sum(axis=1)
             sampled.append(p[:, ::every].astype(np.float32))
     values = np.concatenate(sampled, axis=1)
@@ -111,6 +120,9 @@ for _name, _above in ENCODERS.items():
             "adjusted_embeddings": _above.adjusted_embeddings,
             "association_basis": ASSOCIATIONS[_name].association_basis,
             "embedding_associations": ASSOCIATIONS[_name].embedding_associations,
+            "loco_basis": ASSOCIATIONS[_name].loco_basis,
         },
+        streamed=("loco_basis",),
+        optional=("loco_basis",),
         settings=("evidence", "classifier", "association"),
     )(permuted_labels)

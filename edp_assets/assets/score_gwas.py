@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from edp_assets.assets.encoders import matrix
+from edp_assets.assets.loco import NO_OFFSET, sums_of_squares
 from edp_assets.assets.people import Sample
 from edp_assets.assets.stage import StageRun
 from edp_assets.storage.columns import PHENOTYPE
@@ -40,6 +41,7 @@ def score_gwas(
     edp_scores: Sequence[Partition],
     association_basis: pl.DataFrame,
     embedding_associations: Partitions,
+    loco_basis: Partition | None,
     direct: Direct,
 ) -> Together:
     """Return the GWAS of every phenotype of some cells of one organ."""
@@ -64,8 +66,10 @@ def score_gwas(
         scores.reduce()
         _say_size(runs[0], len(scores.places), embedding_associations)
         if scores.places:
-            yield from _from_products(scores, embedding_associations, members)
+            yield from _from_products(scores, embedding_associations, loco_basis, members)
         for place, run, label, y in others:
+            if run.workspace.settings.loco.enabled:
+                members[place].metadata["loco_classifier"] = NO_OFFSET
             for frame in direct(run, sample, y, label):
                 yield place, frame
 
@@ -160,14 +164,17 @@ class _Scores:
 
 
 def _from_products(
-    scores: _Scores, embedding_associations: Partitions, members: list[Stored]
+    scores: _Scores, embedding_associations: Partitions, loco_basis: Partition | None, members: list[Stored]
 ) -> Iterator[tuple[int, pa.Table]]:
     """Yield (cell's place, rows) of every score, one block of variants after another."""
     from edp_assets.science.genetics.blocks import VARIANT
     from edp_assets.science.genetics.score_tests import ScoreTests
 
     n, n_covariates = scores.shape
-    tests = ScoreTests(*scores.coordinates(), n, n_covariates, np.array(scores.largest_p))
+    c, yy = scores.coordinates()
+    tests, offset_yy = ScoreTests(c, yy, n, n_covariates, np.array(scores.largest_p)), sums_of_squares(loco_basis, c)
+    if offset_yy:
+        _say_predicted(1 - np.mean(list(offset_yy.values()), axis=0) / yy, scores, members)
     for number, cell in enumerate(embedding_associations):
         for products in embedding_associations.partition(cell).batches(VARIANTS_AT_ONCE):
             products = products.filter(pl.col("genotype_ss") > 0)  # else nothing is left to test beside the covariates
@@ -176,7 +183,8 @@ def _from_products(
             block = StatisticsBlock(products.select(*VARIANT, "effect_allele_frequency"))
             position = products["base_pair_location"].to_numpy()
             gz, gg = matrix(products, "products"), products["genotype_ss"].to_numpy()
-            for tested in tests.block(gz, gg, np.full(len(gg), number), position):
+            yy_here = offset_yy.get(dict(cell)["chromosome"])
+            for tested in tests.block(gz, gg, np.full(len(gg), number), position, yy_here):
                 label = scores.labels[tested.score]
                 yield scores.places[tested.score], block.table(label, n, vars(tested.association), tested.rows)
     for i, inflation in enumerate(tests.inflation.results()):
@@ -187,6 +195,13 @@ def _from_products(
         if stored < inflation.variants:
             left = member.metadata.get("variants_not_stored", 0) + inflation.variants - stored
             member.metadata["variants_not_stored"] = left
+
+
+def _say_predicted(share: np.ndarray, scores: _Scores, members: list[Stored]) -> None:
+    """Tell what share of each score's variance its LOCO offsets take out, mean over chromosomes; below 0 they harm."""
+    for place, label, of_score in zip(scores.places, scores.labels, share, strict=True):
+        told = members[place].metadata.setdefault("loco_variance_predicted", {})
+        told[f"{label['method']} {label['cluster']}"] = round(float(of_score), 4)
 
 
 def _say_size(run: StageRun, phenotypes: int, embedding_associations: Partitions) -> None:

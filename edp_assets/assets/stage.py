@@ -64,6 +64,7 @@ def stage(
     table: str,
     inputs: Mapping[str, Stage] | None = None,
     streamed: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
     at_once: int | None = None,
     rows: Mapping[str, str] | None = None,
     settings: tuple[str, ...] = (),
@@ -83,6 +84,7 @@ def stage(
             path) where the upstream has no dimension that this one lacks, else a mapping from cell to frame.
         rows: argument -> column, where a cell uses the rows that hold its own key and no others.
         streamed: arguments that are handed over unread, as a `Partition`.
+        optional: arguments that count for nothing where they have no rows, see `StageSpec`.
         at_once: most cells of an organ that one call makes: the function takes a list of runs, and of each input a
             list, and returns a `Together`. None: a call is one cell.
         settings: what of the settings it uses, see `StageSpec`.
@@ -101,6 +103,7 @@ def stage(
         rows=rows or {},
         settings=settings,
         files=files,
+        optional=optional,
     )
 
     def decorate(function: Callable[..., Any]) -> Stage:

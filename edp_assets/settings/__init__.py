@@ -17,6 +17,7 @@ from edp_assets.settings.association import (
     GeneSettings,
     GwasSettings,
     LociSettings,
+    LocoSettings,
     RegenieSettings,
     StudySettings,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "LabelSettings",
     "LambdaGcCheck",
     "LociSettings",
+    "LocoSettings",
     "OrganSettings",
     "PooledSettings",
     "RegenieSettings",
@@ -116,12 +118,13 @@ class Settings(Section):
     gwas: GwasSettings = GwasSettings()
     checks: ChecksSettings = ChecksSettings()
     loci: LociSettings = LociSettings()
+    loco: LocoSettings = LocoSettings()
     genes: GeneSettings = GeneSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     study: StudySettings = StudySettings()
 
     @model_validator(mode="after")
-    def _enough_is_stored(self) -> Settings:
+    def _sections_agree(self) -> Settings:
         stored = self.gwas.stored_max_p
         wanted = max(self.association.threshold, self.loci.max_p if self.loci.clumping == "ld" else 0.0)
         if stored < wanted:
@@ -129,6 +132,11 @@ class Settings(Section):
                 f"gwas.stored_max_p ({stored:g}) must be at least {wanted:g}: loci are made of stored rows"
             )
         lacking = sorted(set(self.few_shot.codes) - set(self.gwas.full_codes))
+        if self.loco.enabled and self.gwas.engine != "projection":
+            raise ValueError(
+                f"loco.enabled is for the projection; gwas.engine is {self.gwas.engine!r}, which makes predictions of "
+                "its own: leave [loco] out"
+            )
         if stored < 1 and lacking:
             raise ValueError(f"few_shot compares all variants of {lacking[0]}: name it in gwas.full_codes as well")
         return self

@@ -101,6 +101,31 @@ class GwasSettings(EngineSettings):
         return {**stored, **super().result_settings()}
 
 
+class LocoSettings(Section):
+    """Offsets of the projection GWAS: what the other chromosomes predict (science/genetics/loco_ridge.py)."""
+
+    enabled: bool = Field(False, description="take the prediction out of every EDP before a chromosome is tested")
+    variants: int = Field(
+        10_000,
+        ge=2,
+        description="most common autosomal variants of the prediction, evenly spaced (our choice); 4 bytes x "
+        "variants^2 of memory",
+    )
+    folds: int = Field(5, ge=2, description="groups of people, each predicted by the others (regenie's --cv)")
+    heritability: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="h2, the share of an EDP's variance that the variants explain: the penalty is variants x "
+        "(1 - h2) / h2, the BLUP's (regenie's level 0 tries 0.01 to 0.99; one value keeps the prediction linear)",
+    )
+    seed: int = Field(0, ge=0, description="which people are in which fold")
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return nothing where it is not enabled: nothing is made of the others."""
+        return super().result_settings() if self.enabled else {}
+
+
 class LociSettings(Section):
     """How associated variants become loci; LD's numbers are the defaults of plink1.9 --clump."""
 

@@ -218,6 +218,14 @@ SCHEMAS: dict[str, Schema] = {
         "basis": Column(pl.List(pl.Float64), "whitened [z, z/|z|, volume], covariates projected out"),
         "covariates": Column(pl.List(pl.Float64), "orthonormal covariates with the intercept"),
     },
+    "loco_basis": {
+        "organ": ORGAN,
+        "chromosome": Column(pl.String, "chromosome whose variants are tested on these columns"),
+        "eid": EID,
+        "basis": Column(
+            Vector, "association basis less its prediction from the other chromosomes, covariates projected out"
+        ),
+    },
     "embedding_associations": {
         **{
             k: VARIANT_STATISTICS[k]
@@ -225,7 +233,9 @@ SCHEMAS: dict[str, Schema] = {
         },
         "effect_allele_frequency": VARIANT_STATISTICS["effect_allele_frequency"],
         "genotype_ss": Column(pl.Float64, "g'g with covariates projected out"),
-        "products": Column(Vector, "g' times each column of the association basis"),
+        "products": Column(
+            Vector, "g' times each column of the association basis, or of loco_basis where that has rows"
+        ),
     },
     "gwas_summary_stats": {**PHENOTYPE, **VARIANT_STATISTICS},
     "lead_variants": {

@@ -35,6 +35,8 @@ class StageSpec:
         settings: what of the settings is used: a section of `Settings`, or one field: `<section>.<field>`, where the
             section `organ` is that of the cell's organ.
         files: what is read of the cohort folder (see `Workspace.files`).
+        optional: arguments that are as if they were no input where they have no rows: what is made without them stays
+            current when such an input comes into being.
     """
 
     asset: Asset
@@ -45,6 +47,7 @@ class StageSpec:
     rows: Mapping[str, str] = field(default_factory=dict)
     settings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,10 @@ class Fingerprints:
             if name in spec.rows:
                 continue
             found = {cell: workspace.provenance(asset, cell) for cell in workspace.stored_cells(asset)}
-            self._versions[name] = {cell: p.version for cell, p in found.items() if p is not None}
+            optional = name in spec.optional
+            self._versions[name] = {
+                cell: p.version for cell, p in found.items() if p is not None and (p.rows or not optional)
+            }
         self._files: dict[tuple[str, Cell], str] = {}
         self._tables = {
             name: workspace.lake.read(spec.inputs[name], ())
@@ -178,6 +184,7 @@ class Fingerprints:
             name: sorted((c, v) for c, v in versions.items() if all(keys.get(d, k) == k for d, k in c))
             for name, versions in self._versions.items()
         }
+        inputs = {name: found for name, found in inputs.items() if found or name not in self.spec.optional}
         for name, column in self.spec.rows.items():
             # The dimension of the cell is the key that the column holds.
             rows = self._tables[name].filter(pl.col(column) == cell[0][1]) if name in self._tables else None

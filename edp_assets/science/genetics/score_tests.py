@@ -82,6 +82,7 @@ class ScoreTests:
         gg: NDArray[np.float64],
         chromosome: NDArray[np.int64],
         position: NDArray[np.int64],
+        yy: NDArray[np.float64] | None = None,
     ) -> Iterator[Tested]:
         """Yield every score's statistics of a block of variants, in the scores' order.
 
@@ -90,7 +91,11 @@ class ScoreTests:
             gg: (n_variants,) from there, above 0.
             chromosome: (n_variants,) any number for each chromosome.
             position: (n_variants,) base pairs.
+            yy: (n_scores,) of these variants, where gz is of the basis less a LOCO prediction: the offset scores' sums
+                of squares; None: those of all. The degrees of freedom stay: out of fold and of other chromosomes, an
+                offset is a given number to the test, and as many coefficients are fitted beside it.
         """
+        yy = self._yy if yy is None else yy
         if gz.shape != (len(gg), len(self._c)):
             raise ValueError(f"gz is {gz.shape}: wanted ({len(gg)}, {len(self._c)}), variants in gg by components in c")
         if not np.all(gg > 0):
@@ -101,10 +106,9 @@ class ScoreTests:
             for start in range(0, len(self._yy), _SCORES_AT_ONCE):
                 chosen = range(start, min(start + _SCORES_AT_ONCE, len(self._yy)))
                 gy = (gz @ self._c[:, start : start + _SCORES_AT_ONCE]).T
-                yield from pool.map(lambda i, y: self._test(i, y, gg), chosen, gy)
+                yield from pool.map(lambda i, y: self._test(i, y, gg, float(yy[i])), chosen, gy)
 
-    def _test(self, score: int, gy: NDArray[np.float64], gg: NDArray[np.float64]) -> Tested:
-        yy = self._yy[score]
+    def _test(self, score: int, gy: NDArray[np.float64], gg: NDArray[np.float64], yy: float) -> Tested:
         gy = np.ascontiguousarray(gy)
         beta = gy / gg
         explained = beta * gy / yy
