@@ -55,9 +55,10 @@ class LocoRidge:
     ) -> None:
         """Fit.
 
-        Memory: the calls (a byte each), 4 M^2 bytes, 4 K (2 n + folds M) bytes, 8 n K / folds and blocks of 2048
-        people: 1.4 GiB for M = 10,000 variants, n = 45,714 people and K = 769 columns. Time: n (folds - 1) M^2 +
-        folds M^3 / 3 floating-point operations, logged beforehand.
+        Memory: the calls (a byte each), 4 M^2 bytes, 4 K (2 n + folds M) bytes, 16 n K where covariates are taken out,
+        and blocks of 2048 people. Time: n (folds - 1) M^2 + folds M^3 / 3 floating-point operations, logged beforehand.
+        Measured for M = 10,000 variants, n = 45,714 people and K = 769 columns on two cores: 1.6 GiB, 191 s, and 1.5 s
+        for each chromosome's offset.
 
         Args:
             calls: (n_participants, n_variants) copies of an allele, below 0 where missing (counted as the mean). People
