@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,11 +97,12 @@ class ManyInflations:
     As `InflationStream`, with a hundredth of its memory a phenotype; lambda GC above 35 is told as that.
     """
 
-    _BINS, _LARGEST_T = 4096, 4.0
+    _BINS, _LARGEST = 4096, 4.0
 
     def __init__(self, n_phenotypes: int, df: int) -> None:
         """Start with nothing counted; df: degrees of freedom of t."""
-        self._df, self._median_t = df, float(special.stdtrit(df, 0.75))
+        median_t = float(special.stdtrit(df, 0.75))
+        self._df, self._median_r = df, median_t / np.sqrt(1 + median_t**2 / df)
         self._histograms = np.zeros((n_phenotypes, self._BINS + 1), np.int64)
         self._places: dict[int, int] = {}
         self._starts, self._rows = np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -118,25 +118,34 @@ class ManyInflations:
         """
         block = chromosome * _BLOCKS_EACH + position // BLOCK_BASE_PAIRS
         self._starts = np.flatnonzero(np.diff(block, prepend=-1))
-        self._rows = np.array([self._places.setdefault(int(b), len(self._places)) for b in block[self._starts]])
+        begun = [self._places.setdefault(int(b), len(self._places)) for b in block[self._starts]]
+        self._rows = np.array(begun, np.int64)
         new = len(self._places) - len(self._variants)
         self._variants = np.append(self._variants, np.zeros(new, np.int64))
         self._beyond = np.pad(self._beyond, ((0, 0), (0, new)))
         np.add.at(self._variants, self._rows, np.diff(self._starts, append=len(block)))
 
-    def add(self, phenotype: int, t: NDArray[np.floating[Any]]) -> None:
-        """Take one phenotype's statistics of that block, (n_variants,), of either sign and without NaN."""
-        size = np.abs(t)
-        place = np.minimum(size * (self._BINS / self._LARGEST_T), self._BINS).astype(np.int32)
-        self._histograms[phenotype] += np.bincount(place, minlength=self._BINS + 1)
-        np.add.at(self._beyond[phenotype], self._rows, np.add.reduceat(size > self._median_t, self._starts, dtype=int))
+    def add(self, first: int, r: NDArray[np.float64]) -> None:
+        """Take some phenotypes' statistics of that block.
+
+        Args:
+            first: place of the first phenotype; the others follow it.
+            r: (n_phenotypes, n_variants) |correlation| less covariates times the root of df: |t| / sqrt(1 + t^2 / df).
+        """
+        chosen, width = slice(first, first + len(r)), self._BINS + 1
+        place = np.minimum(r * (self._BINS / self._LARGEST), self._BINS).astype(np.int32)
+        place += np.arange(len(r), dtype=np.int32)[:, None] * width
+        self._histograms[chosen] += np.bincount(place.ravel(), minlength=len(r) * width).reshape(len(r), width)
+        beyond = np.add.reduceat(r > self._median_r, self._starts, axis=1, dtype=np.int64)
+        np.add.at(self._beyond[chosen].T, self._rows, beyond.T)  # a stretch may come twice where variants are unsorted
 
     def results(self) -> list[Inflation]:
         """Return what the variants so far tell of each phenotype."""
         total, n = int(self._variants.sum()), self._variants.astype(np.float64)
         if not total:
             return [Inflation(0, float("nan"), 0.0, 0)] * len(self._histograms)
-        median = np.array([self._median(histogram) for histogram in self._histograms])
+        r = np.array([self._median(histogram) for histogram in self._histograms])
+        median = r / np.sqrt(np.maximum(1 - r * r / self._df, 1e-14))
         lambdas = np.square(z_from_neg_log_10_p(neg_log_10_p_from_t(median, self._df))) / MEDIAN_Z**2
         return [
             Inflation(total, float(lambda_gc), _effective_variants(n, k.astype(np.float64)), len(n))
@@ -148,7 +157,7 @@ class ManyInflations:
         half = cumulative[-1] / 2
         place = int(np.searchsorted(cumulative, half))
         within = (half - cumulative[place] + histogram[place]) / histogram[place] if place < self._BINS else 0.0
-        return float((place + within) * self._LARGEST_T / self._BINS)
+        return float((place + within) * self._LARGEST / self._BINS)
 
 
 def _effective_variants(n: NDArray[np.float64], k: NDArray[np.float64]) -> float:

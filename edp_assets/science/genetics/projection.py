@@ -35,6 +35,7 @@ direction shows as `outside` in `score_coordinates` and is refused, never answer
 LARGEST_OUTSIDE = 1e-6
 """Share of a score's variance outside the basis above which its projected association is not exact: refuse it."""
 
+_SCORES_AT_ONCE = 64  # of everybody: what is worked on stays near the processor
 _VARIANTS_AT_ONCE = 16384  # bounds the float64 copies in `associate`
 
 
@@ -188,9 +189,14 @@ def score_coordinates(
         `outside`, the share of that which is not in the basis: refuse a score above `LARGEST_OUTSIDE`. The last two are
         scalars (0-d arrays) or (n_phenotypes,).
     """
-    residual, yy = phenotype_residuals(y, Q)
-    # In float32, a third of the cost: what it rounds moves a z-score by less than 1e-6.
-    c = (np.asarray(W, np.float32).T @ (residual / np.sqrt(yy)).astype(np.float32)).astype(np.float64)
+    Y, basis = np.asarray(y), np.asarray(W, np.float32).T
+    Y = Y[:, None] if Y.ndim == 1 else Y
+    c, yy = np.empty((len(basis), Y.shape[1])), np.empty(Y.shape[1])
+    for start in range(0, Y.shape[1], _SCORES_AT_ONCE):
+        part = slice(start, start + _SCORES_AT_ONCE)
+        residual, yy[part] = phenotype_residuals(Y[:, part], Q)
+        # In float32, a third of the cost: what it rounds moves a z-score by less than 1e-6.
+        c[:, part] = basis @ (residual / np.sqrt(yy[part])).astype(np.float32)
     outside = np.maximum(1 - np.square(c).sum(axis=0), 0.0)
     c *= np.sqrt(yy)
     return (c[:, 0], yy[0], outside[0]) if np.ndim(y) == 1 else (c, yy, outside)

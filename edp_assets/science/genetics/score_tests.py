@@ -21,6 +21,7 @@ from edp_assets.science.genetics.regression import Association
 from edp_assets.science.genetics.tails import neg_log_10_p_from_t
 
 _SCORES_AT_ONCE = 64
+_VALUES_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class ScoreTests:
             )
         self._all = largest_p >= 1
         t = -special.stdtrit(self._df, np.where(self._all, 1.0, largest_p) / 2)
-        self._least_r2 = t * t / (self._df + t * t)
+        self._least_r = t / np.sqrt(1 + t * t / self._df)
         self.inflation = ManyInflations(len(yy), self._df)
         self.kept = np.zeros(len(yy), np.int64)
 
@@ -102,23 +103,48 @@ class ScoreTests:
             raise ValueError(f"{np.count_nonzero(~(gg > 0))} variants cannot be tested (gg is 0): leave them out")
         gz = np.asarray(gz, np.float64)
         self.inflation.next_block(chromosome, position)
+        # Some scores at a time: many small operations would spend their time on taking turns.
+        step = max(1, _VALUES_AT_ONCE // max(len(gg), 1))
+        root = np.sqrt(self._df / gg)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for start in range(0, len(self._yy), _SCORES_AT_ONCE):
-                chosen = range(start, min(start + _SCORES_AT_ONCE, len(self._yy)))
-                gy = (gz @ self._c[:, start : start + _SCORES_AT_ONCE]).T
-                yield from pool.map(lambda i, y: self._test(i, y, gg, float(yy[i])), chosen, gy)
+                gy = np.ascontiguousarray((gz @ self._c[:, start : start + _SCORES_AT_ONCE]).T)
+                gy = gy[: len(self._yy) - start]
+                parts = [slice(first, first + step) for first in range(0, len(gy), step)]
+                for tested in pool.map(lambda part: self._test(start + part.start, gy[part], gg, root, yy), parts):  # noqa: B023
+                    yield from tested
 
-    def _test(self, score: int, gy: NDArray[np.float64], gg: NDArray[np.float64], yy: float) -> Tested:
-        gy = np.ascontiguousarray(gy)
-        beta = gy / gg
-        explained = beta * gy / yy
-        # A score that is the variant itself leaves only rounding: t stays finite.
-        unexplained = np.maximum(1 - explained, 1e-14)
-        standard_error = np.sqrt(unexplained * yy / (self._df * gg))
-        t = beta / standard_error
-        self.inflation.add(score, t)
-        rows = None if self._all[score] else np.flatnonzero(explained >= self._least_r2[score])
+    def _test(
+        self,
+        first: int,
+        gy: NDArray[np.float64],
+        gg: NDArray[np.float64],
+        root: NDArray[np.float64],
+        yy: NDArray[np.float64],
+    ) -> list[Tested]:
+        scores = range(first, first + len(gy))
+        spread = np.sqrt(yy[first : scores.stop])
+        r = gy * root
+        r /= spread[:, None]
+        np.abs(r, out=r)
+        self.inflation.add(first, r)
+        return [self._kept(i, r[k], gy[k], gg, root, spread[k]) for k, i in enumerate(scores)]
+
+    def _kept(
+        self,
+        score: int,
+        r: NDArray[np.float64],
+        gy: NDArray[np.float64],
+        gg: NDArray[np.float64],
+        root: NDArray[np.float64],
+        spread: float,
+    ) -> Tested:
+        rows = None if self._all[score] else np.flatnonzero(r >= self._least_r[score])
         if rows is not None:
-            beta, standard_error, t = beta[rows], standard_error[rows], t[rows]
-        self.kept[score] += len(t)
-        return Tested(score, rows, Association(beta, standard_error, neg_log_10_p_from_t(t, self._df)))
+            r, gy, gg, root = r[rows], gy[rows], gg[rows], root[rows]
+        self.kept[score] += len(r)
+        # A score that is the variant itself leaves only rounding: t stays finite.
+        unexplained = np.sqrt(np.maximum(1 - r * r / self._df, 1e-14))
+        standard_error = unexplained * root * (spread / self._df)
+        neg_log_10_p = neg_log_10_p_from_t(r / unexplained, self._df)
+        return Tested(score, rows, Association(gy / gg, standard_error, neg_log_10_p))
