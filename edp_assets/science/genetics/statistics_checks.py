@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from edp_assets.science.genetics.inflation import largest_by_chance, scaled_lambda, units_of_1000
-from edp_assets.science.genetics.statistics_summary import PhenotypeSummary, sd_of_binary
+from edp_assets.science.genetics.statistics_summary import STANDARD_ERRORS, PhenotypeSummary, sd_of_binary
 from edp_assets.settings import (
     AlleleFrequencyCheck,
     ChecksSettings,
@@ -135,13 +137,15 @@ def check_allele_frequency(
     compared = found.frequencies
     remedy = "see whether the genotype files were replaced, and whether their effect allele (A1, ALT) is what it was"
     if not compared.compared:
-        # Statistics of few variants may well miss the sample; those of many may not.
-        missed = found.variants < max(reference_variants, 1) or not reference_variants
+        # Statistics of few variants, or chosen by p, may well miss the sample; those of many may not.
+        missed = found.thinned or found.variants < max(reference_variants, 1) or not reference_variants
         told = f"none of {reference_variants} variants drawn from the genotype files is among {found.variants}"
         wanted = 0 if missed else 1
         return [Finding("allele_frequency", "compared", limits.severity, missed, 0, wanted, told, remedy)]
     flipped = compared.flipped / compared.compared
-    mean_limit = limits.max_mean_difference + compared.mean_by_chance
+    # |difference| is half normal by chance: its mean over few variants moves by sqrt(pi / 2 - 1) of itself a variant.
+    by_chance = compared.mean_by_chance * (1 + STANDARD_ERRORS * np.sqrt((np.pi / 2 - 1) / compared.compared))
+    mean_limit = limits.max_mean_difference + by_chance
     of = f"of {compared.compared} variants"
     return [
         Finding(

@@ -73,6 +73,7 @@ class PhenotypeSummary:
         largest_effect: largest |beta| less six standard errors, at least 0.
         repeated: rows whose variant stands before them already.
         frequencies: against the genotype files.
+        thinned: rows of a large p are not stored; `inflation` is of all variants all the same.
     """
 
     method: str
@@ -87,6 +88,7 @@ class PhenotypeSummary:
     largest_effect: float
     repeated: int
     frequencies: Frequencies
+    thinned: bool = False
 
 
 def summarise(
@@ -123,7 +125,7 @@ def of_thinned(summaries: Iterable[PhenotypeSummary], notes: Iterable[Mapping[st
         if note["stored_max_p"] < 1:
             told = Inflation(*(note[each.name] for each in fields(Inflation)))
             empty = _Phenotype(n=note["n"]).summary(*key, max_error_ratio=1.0)
-            found[key] = replace(found.get(key, empty), inflation=told)
+            found[key] = replace(found.get(key, empty), inflation=told, thinned=True)
     return list(found.values())
 
 

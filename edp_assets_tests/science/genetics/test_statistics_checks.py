@@ -9,10 +9,17 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from edp_assets.science.genetics.genotype_frequencies import draw_reference
+from edp_assets.science.genetics.inflation import InflationStream
 from edp_assets.science.genetics.logistic import associate_binary, fit_null_model
 from edp_assets.science.genetics.regression import associate_directly
 from edp_assets.science.genetics.statistics_checks import Binary, check_statistics
-from edp_assets.science.genetics.statistics_summary import COLUMNS, P_SLACK_BINARY, PhenotypeSummary, summarise
+from edp_assets.science.genetics.statistics_summary import (
+    COLUMNS,
+    P_SLACK_BINARY,
+    PhenotypeSummary,
+    of_thinned,
+    summarise,
+)
 from edp_assets.science.genetics.tails import neg_log_10_p_from_z
 from edp_assets.settings import ChecksSettings
 
@@ -103,6 +110,35 @@ def test_check_statistics__null_phenotypes_never_fail(reference):
         (told,) = summarise([frame], reference, 3.0, P_SLACK_BINARY)
         findings = check_statistics(told, DEFAULTS, reference.height, Binary(40, N - 40))
         assert [finding.description for finding in findings if not finding.passed] == []
+
+
+def thinned(frame: pl.DataFrame, largest_p: float) -> tuple[pl.DataFrame, dict[str, object]]:
+    """Return the rows of small p, and what the file notes of all."""
+    stream = InflationStream()
+    chromosome = frame["chromosome"].cast(pl.Int64).to_numpy()
+    stream.add(frame["neg_log_10_p_value"].to_numpy(), chromosome, frame["base_pair_location"].to_numpy())
+    method, cluster = frame.select("method", "cluster").row(0)
+    note = {"method": method, "cluster": cluster, "n": N, **vars(stream.result()), "stored_max_p": largest_p}
+    return frame.filter(pl.col("neg_log_10_p_value") >= -np.log10(largest_p)), note
+
+
+@pytest.mark.parametrize("largest_p", [0.01, 1e-3, 1e-9])
+def test_check_statistics__of_rows_of_small_p_alone_never_fail(G, reference, largest_p):
+    found, _ = associate_directly(G, np.random.default_rng(8).normal(size=(N, 150)), np.ones((N, 1)) / np.sqrt(N))
+    for i in range(150):
+        one = type("One", (), {k: getattr(found, k)[i] for k in ("beta", "standard_error", "neg_log_10_p_value")})
+        rows, note = thinned(table(G, one), largest_p)
+        (told,) = of_thinned(summarise([rows], reference, 3.0) if rows.height else [], [note])
+        assert told.inflation.variants == VARIANTS
+        findings = check_statistics(told, DEFAULTS, reference.height, None)
+        assert [finding.description for finding in findings if not finding.passed] == []
+
+
+def test_check_statistics__inflation_of_thinned_rows_is_that_of_all(sound, reference):
+    rows, note = thinned(inflated(sound), 1e-3)
+    (told,) = of_thinned(summarise([rows], reference, 3.0), [note])
+    measures = [f.measure for f in check_statistics(told, DEFAULTS, reference.height, None) if not f.passed]
+    assert measures == list(failed(inflated(sound), reference))
 
 
 def inflated(frame: pl.DataFrame) -> pl.DataFrame:
