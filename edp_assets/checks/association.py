@@ -91,7 +91,7 @@ def _drawn(paths: tuple[Path, ...], signature: str, variants: int, seed: int) ->
 
 
 def _fingerprint(workspace: Workspace) -> str:
-    return f"1 {workspace.settings.checks.fingerprint()} {workspace.files('genotypes', ())}"
+    return f"2 {workspace.settings.checks.fingerprint()} {workspace.files('genotypes', ())}"
 
 
 for _stage in REGISTRY.values():

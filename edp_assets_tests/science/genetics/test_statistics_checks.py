@@ -1,6 +1,7 @@
 """Checks of summary statistics: sound ones pass, seed after seed; each planted trouble fails its own check alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from edp_assets.science.genetics.statistics_checks import Binary, check_statisti
 from edp_assets.science.genetics.statistics_summary import (
     COLUMNS,
     P_SLACK_BINARY,
+    Frequencies,
     PhenotypeSummary,
     of_thinned,
     summarise,
@@ -132,6 +134,21 @@ def test_check_statistics__of_rows_of_small_p_alone_never_fail(G, reference, lar
         assert told.inflation.variants == VARIANTS
         findings = check_statistics(told, DEFAULTS, reference.height, None)
         assert [finding.description for finding in findings if not finding.passed] == []
+
+
+@pytest.mark.parametrize(("compared", "passes"), [(1, True), (3, True), (100, False), (2000, False)])
+def test_check_statistics__few_frequencies_are_granted_their_chance(sound, reference, compared, passes):
+    of_few = Frequencies(compared=compared, mean_difference=0.06, mean_by_chance=0.02)
+    told = replace(summary(sound, reference), frequencies=of_few)
+    findings = check_statistics(told, DEFAULTS, reference.height, None)
+    assert [f.measure for f in findings if not f.passed] == ([] if passes else ["mean_difference"])
+
+
+@pytest.mark.parametrize("of_small_p", [True, False])
+def test_check_statistics__rows_chosen_by_p_may_miss_the_sample(sound, reference, of_small_p):
+    told = replace(summary(sound, reference), frequencies=Frequencies(), thinned=of_small_p)
+    findings = check_statistics(told, DEFAULTS, reference.height, None)
+    assert [f.measure for f in findings if not f.passed] == ([] if of_small_p else ["compared"])
 
 
 def test_check_statistics__inflation_of_thinned_rows_is_that_of_all(sound, reference):
