@@ -47,7 +47,8 @@ def register(
         raise ValueError(f"{'/'.join(spec.asset)} has checks already: add these to them")
     GATES[spec.asset] = gate = Gate(spec, dict(checks), partial(evaluate, spec), fingerprint)
     key = dg.AssetKey(list(spec.asset))
-    specs = [dg.AssetCheckSpec(name, asset=key, description=told) for name, told in checks.items()]
+    holds = "A failure of severity error holds the partitions downstream of those that failed, and no others."
+    specs = [dg.AssetCheckSpec(name, asset=key, description=f"{told} {holds}") for name, told in checks.items()]
 
     @dg.multi_asset_check(name="__".join((*spec.asset, "checks")), specs=specs, can_subset=True)
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
