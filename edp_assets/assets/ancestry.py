@@ -64,6 +64,7 @@ def ancestry_variants(run: StageRun, participants: pl.DataFrame) -> Stored:
     inputs={"participants": cohort.participants, "ancestry_variants": ancestry_variants},
     settings=("ancestry.max_kinship",),
     files=("genotypes", "kinship", "scans", "withdrawn"),
+    code_version="2",
 )
 def relatives(run: StageRun, participants: pl.DataFrame, ancestry_variants: pl.DataFrame) -> Stored:
     """Related pairs, and who of them is left out of associations: few people, those without a scan first."""
@@ -151,17 +152,24 @@ def _computed(
     """Return the related pairs by the genotypes, and what is told of them."""
     from edp_assets.science.genetics.ancestry_variants import OF_KINSHIP, evenly_spaced
     from edp_assets.science.genetics.hard_calls import HardCalls
-    from edp_assets.science.genetics.kinship import expected_by_chance, related_pairs
+    from edp_assets.science.genetics.kinship import kinship_by_chance, related_pairs
 
     if problems := kinship_needed(run.workspace.cohort, len(people)):
         raise CohortError(problems)
     variants = ancestry_variants[evenly_spaced(ancestry_variants.height, OF_KINSHIP)]
     with HardCalls(dosages(run, variants, people), len(people), run.workspace.home.root) as calls:
-        found = related_pairs(calls, cutoff)
-        by_chance = expected_by_chance(calls, cutoff)
+        chance = kinship_by_chance(calls)
+        # Of few variants even strangers look related: those who might are not left out, and the cutoff is told.
+        used = chance.beyond(cutoff)
+        found = related_pairs(calls, used)
     ids = np.array(people)
     frame = pl.DataFrame({"eid": ids[found.first], "relative": ids[found.second], "kinship": found.kinship})
-    return frame, {"variants": variants.height, "pairs_expected_by_chance": round(by_chance, 2)}
+    told: dict[str, float | str] = {"variants": variants.height}
+    if used > cutoff:
+        told["cutoff"] = (
+            f"{used:.4f}: of so few variants {chance.expected(cutoff):.1f} pairs reach {cutoff:g} by chance"
+        )
+    return frame, told
 
 
 def _genotyped(run: StageRun, participants: pl.DataFrame) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
 from edp_assets.science.genetics.hard_calls import MISSING, HardCalls
 
@@ -27,6 +28,9 @@ MOST_PAIRS = 100
 PRODUCTS_A_SECOND = 5e10
 """Multiply-adds that two cores do in a second, reading and counting included: edp_assets_tests/benchmarks/ancestry.py
 prints 4e10 with other work beside it."""
+
+BY_CHANCE = 0.05
+"""Unrelated pairs of a whole cohort that may reach the cutoff by chance, expected; of more it is raised."""
 
 _PAIRS_AT_ONCE = 4096
 
@@ -133,27 +137,43 @@ def pair_kinship(calls: HardCalls, first: NDArray[np.int64], second: NDArray[np.
     return np.where(np.isfinite(kinship), kinship, np.nan)
 
 
-def expected_by_chance(calls: HardCalls, cutoff: float, sample: int = 2000) -> float:
-    """Estimate how many unrelated pairs reach a cutoff because there are few variants: about 0 where there are enough.
+@dataclass(frozen=True)
+class Chance:
+    """What kinship unrelated people have by chance: half a normal distribution, above 0.
 
-    From the kinship of pairs at random, above 0: half a normal distribution of the same median. (Pairs of different
-    ancestry lie below 0.)
+    Attributes:
+        pairs: how many pairs have any of it.
+        spread: standard deviation of the normal distribution; 0 where no pair has any.
+    """
+
+    pairs: float
+    spread: float
+
+    def expected(self, cutoff: float) -> float:
+        """Return how many unrelated pairs reach a cutoff: about 0 where there are variants enough."""
+        return float(self.pairs * 2 * ndtr(-cutoff / self.spread)) if self.spread else 0.0
+
+    def beyond(self, cutoff: float) -> float:
+        """Return the cutoff, or the least above it that unrelated pairs reach once in `1 / BY_CHANCE` cohorts."""
+        if self.expected(cutoff) <= BY_CHANCE:
+            return cutoff
+        return float(-self.spread * ndtri(BY_CHANCE / 2 / self.pairs))
+
+
+def kinship_by_chance(calls: HardCalls, sample: int = 2000) -> Chance:
+    """Estimate `Chance` from the kinship of pairs at random, above 0: pairs of different ancestry lie below.
 
     Args:
         calls: genotypes of autosomal variants.
-        cutoff: least kinship of a pair.
         sample: pairs drawn.
     """
-    from scipy.special import ndtr, ndtri
-
     n = calls.n_participants
     i, j = np.random.default_rng(0).integers(0, n, (2, sample))
     kinship = pair_kinship(calls, i[i != j], j[i != j])
     above = kinship[kinship > 0]
     if not above.size:
-        return 0.0
-    spread = np.median(above) / ndtri(0.75)
-    return float(n * (n - 1) / 2 * above.size / max(kinship.size, 1) * 2 * ndtr(-cutoff / spread))
+        return Chance(0.0, 0.0)
+    return Chance(n * (n - 1) / 2 * above.size / kinship.size, float(np.median(above) / ndtri(0.75)))
 
 
 def choose_left_out(pairs: Sequence[tuple[str, str]], imaged: frozenset[str] = frozenset()) -> set[str]:

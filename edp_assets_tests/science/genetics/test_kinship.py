@@ -12,7 +12,13 @@ import pytest
 from edp_assets.science.genetics import kinship
 from edp_assets.science.genetics.genotypes import open_genotypes
 from edp_assets.science.genetics.hard_calls import HardCalls
-from edp_assets.science.genetics.kinship import choose_left_out, expected_by_chance, pair_kinship, related_pairs
+from edp_assets.science.genetics.kinship import (
+    BY_CHANCE,
+    choose_left_out,
+    kinship_by_chance,
+    pair_kinship,
+    related_pairs,
+)
 
 M = 20_000
 
@@ -134,7 +140,7 @@ def test_related_pairs__are_plink2s_of_hapmap(hapmap3: Path, tmp_path: Path):
         ids = file.sample_ids
         with HardCalls([file.read(0, file.n_variants)], len(ids)) as packed:
             found = related_pairs(packed, 0.0442)
-            assert expected_by_chance(packed, 0.0884) < 0.01
+            assert kinship_by_chance(packed).beyond(0.0884) == 0.0884
     ours = {frozenset((ids[i], ids[j])): k for i, j, k in zip(found.first, found.second, found.kinship, strict=True)}
     # plink2 writes six digits: a pair within rounding of its filter may stand on either side.
     assert {p for p, k in ours.items() if k > 0.04421} <= set(theirs)
@@ -160,11 +166,16 @@ def test_related_pairs__a_cutoff_of_chance_is_refused():
 
 
 @pytest.mark.parametrize("n_variants", [200, 400])
-def test_expected_by_chance__is_what_unrelated_people_show(n_variants: int):
+def test_kinship_by_chance__is_what_unrelated_people_show(n_variants: int):
     G = np.random.default_rng(n_variants).binomial(2, 0.4, (n_variants, 800)).astype(np.float32)
     with HardCalls([G], 800) as packed:
         found = len(related_pairs(packed, 0.0884).first)
-        assert 0.5 < expected_by_chance(packed, 0.0884) / found < 2
+        chance = kinship_by_chance(packed)
+        assert 0.5 < chance.expected(0.0884) / found < 2
+        # Of so few variants the cutoff is raised, and no stranger reaches it.
+        assert chance.beyond(0.0884) > 0.0884
+        assert chance.expected(chance.beyond(0.0884)) == pytest.approx(BY_CHANCE)
+        assert len(related_pairs(packed, chance.beyond(0.0884)).first) == 0
 
 
 def test_choose_left_out__few_and_no_pair_remains():
