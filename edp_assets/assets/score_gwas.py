@@ -92,7 +92,7 @@ class _Scores:
 
     def __init__(self, association_basis: pl.DataFrame, covariates: np.ndarray, members: list[Stored]) -> None:
         self._eid = association_basis["eid"]
-        self._basis, self._covariates = matrix(association_basis, "basis").astype(np.float32), covariates
+        self._basis, self._covariates = matrix(association_basis, "basis"), covariates
         self._members = members
         self._waiting: list[tuple[int, StageRun, dict[str, Any], np.ndarray]] = []
         self._c: list[np.ndarray] = []

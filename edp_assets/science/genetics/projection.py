@@ -189,14 +189,14 @@ def score_coordinates(
         `outside`, the share of that which is not in the basis: refuse a score above `LARGEST_OUTSIDE`. The last two are
         scalars (0-d arrays) or (n_phenotypes,).
     """
-    Y, basis = np.asarray(y), np.asarray(W, np.float32).T
+    Y, basis = np.asarray(y), np.asarray(W, np.float64).T
     Y = Y[:, None] if Y.ndim == 1 else Y
     c, yy = np.empty((len(basis), Y.shape[1])), np.empty(Y.shape[1])
     for start in range(0, Y.shape[1], _SCORES_AT_ONCE):
         part = slice(start, start + _SCORES_AT_ONCE)
         residual, yy[part] = phenotype_residuals(Y[:, part], Q)
-        # In float32, a third of the cost: what it rounds moves a z-score by less than 1e-6.
-        c[:, part] = basis @ (residual / np.sqrt(yy[part])).astype(np.float32)
+        # In float64: what float32 sums lose can pass for a share outside the basis.
+        c[:, part] = basis @ (residual / np.sqrt(yy[part]))
     outside = np.maximum(1 - np.square(c).sum(axis=0), 0.0)
     c *= np.sqrt(yy)
     return (c[:, 0], yy[0], outside[0]) if np.ndim(y) == 1 else (c, yy, outside)

@@ -95,10 +95,10 @@ def test_score_coordinates__tells_what_is_outside(cohort):
     W = whitened_basis(factors, Q)
     inside, noise = W[:, 0], rng.normal(size=N)
     _, _, outside = score_coordinates(inside, W, Q)
-    assert outside < LARGEST_OUTSIDE / 5  # float32 leaves some 1e-8
+    assert outside < 1e-13
     noise = residualise(noise - W @ (W.T @ noise), Q)
     _, yy, outside = score_coordinates(inside + noise / np.linalg.norm(noise), W, Q)
-    np.testing.assert_allclose(outside, 0.5, rtol=1e-6)
+    np.testing.assert_allclose(outside, 0.5)
     np.testing.assert_allclose(yy, 2)
     assert score_coordinates(np.tanh(factors[:, 0]), W, Q)[2] > LARGEST_OUTSIDE
 
