@@ -23,7 +23,7 @@ Z = RNG.normal(size=(N, 3))
 AGE = RNG.normal(60, 5, N)
 CELL = cell_of({"organ": "liver", "icd10": "K76"})
 KEY = ["method", "cluster", "chromosome", "base_pair_location", "rsid"]
-TOML = """
+HEAD = """
 [cohort]
 name = "tiny"
 genome_build = "GRCh37"
@@ -32,30 +32,32 @@ diagnoses = "diagnoses.csv"
 scans = "scans.csv"
 [genotypes]
 path = "chr{chromosome}.bed"
+[organs.liver]
 [association]
 covariates = ["age"]
-min_maf = 0.05
-min_mac = 10
-block_variants = 4
-[organs.liver]
 """
+TOML = f"{HEAD}min_maf = 0.05\nmin_mac = 10\nblock_variants = 4\n"
 
 
-def write_bed(path: Path, chromosome: str, seed: int) -> None:
-    """Write twelve variants: the second repeats the first, two are rare, one is called in half the people."""
+def trouble(seed: int) -> np.ndarray:
+    """Draw twelve variants: the second repeats the first, two are rare, one is called in half the people."""
     dosages = np.random.default_rng(seed).binomial(2, 0.4, (VARIANTS, N)).astype(float)
     dosages[1] = dosages[0]
     dosages[2] = np.arange(N) < 15
     dosages[3, ::2] = np.nan
     dosages[4] = np.arange(N) < 5
+    return dosages
+
+
+def write_bed(path: Path, chromosome: str, dosages: np.ndarray, positions: list[int], sexes: list[int]) -> None:
+    """Write dosages (n_variants, n_participants; 4 divides the people), NaN where missing, of people 100, 101, ..."""
     codes = np.select([np.isnan(dosages), dosages == 2, dosages == 1], [1, 0, 2], 3)
-    packed = codes.reshape(VARIANTS, -1, 4) @ np.array([1, 4, 16, 64], dtype=np.uint8)
+    packed = codes.reshape(len(dosages), -1, 4) @ np.array([1, 4, 16, 64], dtype=np.uint8)
     path.write_bytes(b"\x6c\x1b\x01" + packed.astype(np.uint8).tobytes())
-    positions = [5_000_000 + max(i, 1) for i in range(VARIANTS)]
     path.with_suffix(".bim").write_text(
         "".join(f"{chromosome} rs{chromosome}_{i} 0 {position} A G\n" for i, position in enumerate(positions))
     )
-    path.with_suffix(".fam").write_text("".join(f"f{eid} {eid} 0 0 {i % 2 + 1} -9\n" for i, eid in enumerate(EIDS)))
+    path.with_suffix(".fam").write_text("".join(f"f{100 + i} {100 + i} 0 0 {sex} -9\n" for i, sex in enumerate(sexes)))
 
 
 def write_folder(root: Path) -> Path:
@@ -64,7 +66,8 @@ def write_folder(root: Path) -> Path:
     folder.mkdir()
     (folder / "cohort.toml").write_text(TOML)
     for seed, chromosome in enumerate(("1", "2")):
-        write_bed(folder / f"chr{chromosome}.bed", chromosome, seed)
+        positions = [5_000_000 + max(i, 1) for i in range(VARIANTS)]
+        write_bed(folder / f"chr{chromosome}.bed", chromosome, trouble(seed), positions, [i % 2 + 1 for i in range(N)])
     return folder
 
 

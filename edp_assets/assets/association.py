@@ -112,10 +112,10 @@ def direct_statistics(
 
     So it is with organ volume, which needs no embedding, and with a cross-fitted score, which is of several models.
     """
-    if run.workspace.settings.loco.enabled:
-        metadata["loco"] = NO_OFFSET
     from edp_assets.science.genetics.regression import associate_directly
 
+    if run.workspace.settings.loco.enabled:
+        metadata["loco"] = NO_OFFSET
     for chromosome in run.workspace.chromosomes:
         for variants, block in sample.blocks(run, chromosome, metadata):
             found, _ = associate_directly(block, y, sample.covariates)

@@ -43,7 +43,9 @@ def usable_blocks(
 
     settings = run.workspace.settings.association
     with _opened(run, people, chromosome) as (of_chromosome, male):
-        yield from blocks.usable_blocks(of_chromosome, male, settings, metadata)
+        for variants, dosages, _ in blocks.usable_calls(of_chromosome, male, settings, metadata):
+            if variants.height:
+                yield variants, dosages
         if chromosome == "X" and male.any():
             metadata["males_x"] = of_chromosome.males_x.told()
 

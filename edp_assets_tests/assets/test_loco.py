@@ -25,6 +25,7 @@ from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Partition, Partitions, Stored, Together, cell_of
 from edp_assets.storage.schemas import conform
 from edp_assets.storage.workspace import Fingerprints, Workspace
+from edp_assets_tests.tiny_gwas import HEAD, write_bed
 
 N, VARIANTS, CHROMOSOMES = 400, 60, ("1", "2", "3", "X")
 RNG = np.random.default_rng(8)
@@ -38,19 +39,6 @@ OFFSET = ASSOCIATIONS["mae"].loco_basis.spec
 PRODUCTS = ASSOCIATIONS["mae"].embedding_associations.spec
 BASIS = ASSOCIATIONS["mae"].association_basis.spec.asset
 SCORES = ("mae", "edp_scores")
-TOML = """
-[cohort]
-name = "tiny"
-genome_build = "GRCh37"
-participants = "participants.csv"
-diagnoses = "diagnoses.csv"
-scans = "scans.csv"
-[genotypes]
-path = "chr{chromosome}.bed"
-[association]
-covariates = ["age"]
-[organs.liver]
-"""
 LOCO = "[loco]\nenabled = true\nvariants = 150\nheritability = 0.4\nseed = 3\n"
 
 
@@ -58,16 +46,10 @@ def workspace(folder: Path, toml: str) -> Workspace:
     """Return a workspace of a cohort of four chromosomes, all people female."""
     cohort = folder / "cohort"
     cohort.mkdir(parents=True)
-    (cohort / "cohort.toml").write_text(TOML + toml)
+    (cohort / "cohort.toml").write_text(HEAD + toml)
     for chromosome, calls in CALLS.items():
-        path = cohort / f"chr{chromosome}.bed"
-        codes = np.select([calls == 2, calls == 1], [0, 2], 3)
-        packed = codes.reshape(VARIANTS, -1, 4) @ np.array([1, 4, 16, 64], dtype=np.uint8)
-        path.write_bytes(b"\x6c\x1b\x01" + packed.astype(np.uint8).tobytes())
-        path.with_suffix(".bim").write_text(
-            "".join(f"{chromosome} rs{chromosome}_{i} 0 {5_000_000 + i} A G\n" for i in range(VARIANTS))
-        )
-        path.with_suffix(".fam").write_text("".join(f"f{eid} {eid} 0 0 2 -9\n" for eid in EIDS))
+        positions = [5_000_000 + i for i in range(VARIANTS)]
+        write_bed(cohort / f"chr{chromosome}.bed", chromosome, calls.astype(float), positions, [2] * N)
     home = Home(folder / "home")
     home.root.mkdir()
     home.bind(cohort)

@@ -150,53 +150,30 @@ class ChromosomeBlocks:
             yield Block(self._stretch[place].select(VARIANT), calls, repeated[place], self._single[place])
 
 
-def usable_blocks(
-    blocks: ChromosomeBlocks, male: NDArray[np.bool_], settings: AssociationSettings, metadata: dict[str, Any]
-) -> Iterator[tuple[pl.DataFrame, NDArray[np.float32]]]:
-    """Yield the variants that may be tested, as a table with effect_allele_frequency, and their dosages.
+def usable_calls(
+    blocks: Iterable[Block], male: NDArray[np.bool_], settings: AssociationSettings, metadata: dict[str, Any]
+) -> Iterator[tuple[pl.DataFrame, NDArray[Any], VariantStats]]:
+    """Yield the variants that may be tested, as a table with effect_allele_frequency, their calls, and their counts.
 
-    Adds to `metadata`: variants_read; variants_left_out, a dict of reason and count; males_x in words, on X.
+    Calls are as the blocks have them, hard calls or dosages. A block of which nothing is left is yielded too.
+
+    Adds to `metadata`: variants_read; variants_left_out, a dict of reason and count.
 
     Args:
-        blocks: of one chromosome, as dosages.
+        blocks: of one chromosome.
         male: (n_participants,).
         settings: the filters.
         metadata: counts of other chromosomes so far.
     """
     add_counts(metadata, {"variants_read": 0})
     for block in blocks:
-        keep, reasons, frequency = filter_variants(block.calls, block.repeated, block.single, male, settings)
-        add_counts(metadata, {"variants_read": len(keep)})
-        add_counts(metadata.setdefault("variants_left_out", {}), reasons)
-        if keep.any():
-            variants = block.variants.with_columns(effect_allele_frequency=pl.Series(frequency))
-            yield variants.filter(pl.Series(keep)), block.calls[keep]
-
-
-def usable_calls(
-    blocks: Iterable[Block], male: NDArray[np.bool_], settings: AssociationSettings, metadata: dict[str, Any]
-) -> Iterator[tuple[pl.DataFrame, NDArray[Any], VariantStats]]:
-    """Yield what `usable_blocks` yields, hard calls as they are, with the counts of what is kept; empty blocks too.
-
-    Hard calls are counted as whole numbers, a quarter of the memory and exact.
-    """
-    add_counts(metadata, {"variants_read": 0})
-    for block in blocks:
-        if block.single.any() or settings.min_hwe_p > 0 or settings.min_info > 0:
-            calls: NDArray[Any] = dosages(block.calls)
-            keep, reasons, _ = filter_variants(calls, block.repeated, block.single, male, settings)
-            stats = variant_stats(calls)
-        else:
-            calls, stats = block.calls, variant_stats(block.calls)
-            keep, reasons = keep_variants(
-                stats, settings.min_maf, settings.min_mac, settings.max_missing, repeated=block.repeated
-            )
+        keep, reasons, stats = filter_variants(block.calls, block.repeated, block.single, male, settings)
         add_counts(metadata, {"variants_read": len(keep)})
         add_counts(metadata.setdefault("variants_left_out", {}), reasons)
         kept = stats.of(keep)
         variants = block.variants.filter(pl.Series(keep))
         variants = variants.with_columns(effect_allele_frequency=pl.Series(kept.effect_allele_frequency))
-        yield variants, calls if keep.all() else calls[keep], kept
+        yield variants, block.calls if keep.all() else block.calls[keep], kept
 
 
 def add_counts(metadata: dict[str, Any], counts: dict[str, int]) -> None:
@@ -232,14 +209,18 @@ def dosages(calls: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def filter_variants(
-    block: NDArray[np.floating[Any]],
+    calls: NDArray[Any],
     repeated: NDArray[np.bool_],
     single: NDArray[np.bool_],
     male: NDArray[np.bool_],
     settings: AssociationSettings,
-) -> tuple[NDArray[np.bool_], dict[str, int], NDArray[np.float64]]:
-    """Return which variants to test, how many are left out for which reason, and the effect alleles' frequencies."""
+) -> tuple[NDArray[np.bool_], dict[str, int], VariantStats]:
+    """Return which variants to test, how many are left out for which reason, and the counts of all of them.
+
+    Hard calls are counted as whole numbers, a quarter of the memory and exact.
+    """
     hwe_p = info = None
+    block = dosages(calls) if settings.min_hwe_p > 0 or settings.min_info > 0 else calls
     if settings.min_hwe_p > 0:
         hwe_p = np.ones(len(block))
         hwe_p[~single] = hardy_weinberg_p(block[~single])
@@ -248,7 +229,7 @@ def filter_variants(
         info = np.ones(len(block))
         info[~single] = imputation_info(block[~single])
         info[single] = imputation_info(block[single], male)
-    stats = variant_stats(block)
+    stats = variant_stats(calls)
     keep, reasons = keep_variants(
         stats,
         settings.min_maf,
@@ -260,4 +241,4 @@ def filter_variants(
         info=info,
         repeated=repeated,
     )
-    return keep, reasons, stats.effect_allele_frequency
+    return keep, reasons, stats
