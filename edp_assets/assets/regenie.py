@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets.people import Sample
+from edp_assets.assets.score_gwas import cell_phenotypes
 from edp_assets.assets.stage import StageRun
 from edp_assets.settings import AssociationSettings
 from edp_assets.storage.columns import PHENOTYPE
@@ -57,15 +58,11 @@ def score_gwas(runs: Sequence[StageRun], edp_scores: Sequence[Partition], associ
     def frames() -> Iterator[tuple[int, pl.DataFrame]]:
         phenotypes: list[_Phenotype] = []
         for place, (run, of_cell) in enumerate(zip(runs, edp_scores, strict=True)):
-            settings, metadata = run.workspace.settings.gwas, members[place].metadata
-            parts = of_cell.scan().collect().partition_by("method", "cluster", maintain_order=True)
-            metadata["phenotypes"] = len(parts)
-            if not parts:
-                metadata["skipped"] = "no phenotype of the cell is selected: phenotype_selection says why"
-            for part in parts:
+            metadata = members[place].metadata
+            for part in cell_phenotypes(of_cell, metadata):
                 label = part.select(*PHENOTYPE).row(0, named=True)
                 y = association_basis.select("eid").join(part, on="eid", how="left", maintain_order="left")
-                largest_p = 1.0 if label["icd10"] in settings.full_codes else settings.stored_max_p
+                largest_p = run.workspace.settings.gwas.largest_p(label["icd10"])
                 notes = members[place].notes.setdefault("phenotypes", [])
                 phenotypes.append(_Phenotype(label, y["score"].to_numpy(), metadata, largest_p, place, notes))
         folder = _folder(runs[0], {"organ": runs[0]["organ"]})  # one for the cells of an organ, which come together

@@ -52,12 +52,7 @@ def score_gwas(
         scores = _Scores(association_basis, sample.covariates, members)
         others = []
         for place, (run, of_cell) in enumerate(zip(runs, edp_scores, strict=True)):
-            phenotypes = _phenotypes(of_cell.columns(*PHENOTYPE, "eid", "score"))
-            members[place].metadata["phenotypes"] = len(phenotypes)
-            if not phenotypes:
-                why = "no phenotype of the cell is selected: phenotype_selection says why"
-                members[place].metadata["skipped"] = why
-            for phenotype in phenotypes:
+            for phenotype in cell_phenotypes(of_cell, members[place].metadata):
                 label, y = phenotype.select(*PHENOTYPE).row(0, named=True), scores.in_order(phenotype)
                 if label["method"] == "classifier" and run.workspace.settings.classifier.score == "cross_fitted":
                     others.append((place, run, label, y))
@@ -76,11 +71,19 @@ def score_gwas(
     return Together(members, frames())
 
 
-def _phenotypes(scores: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return a cell's phenotypes, each of which is one stretch of rows: slices, where copies would cost the most."""
+def cell_phenotypes(edp_scores: Partition, metadata: dict[str, Any]) -> list[pl.DataFrame]:
+    """Return a cell's phenotypes, and add to its metadata how many; slices of rows, where copies would cost the most.
+
+    Each phenotype is one stretch of rows.
+    """
+    scores = edp_scores.columns(*PHENOTYPE, "eid", "score")
     changes = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in ("method", "cluster"))
     starts = [*scores.with_row_index("row").filter(changes)["row"], scores.height]
-    return [scores[a:b] for a, b in pairwise(sorted({0, *starts}))]
+    phenotypes = [scores[a:b] for a, b in pairwise(sorted({0, *starts}))]
+    metadata["phenotypes"] = len(phenotypes)
+    if not phenotypes:
+        metadata["skipped"] = "no phenotype of the cell is selected: phenotype_selection says why"
+    return phenotypes
 
 
 class OutsideError(RuntimeError):
@@ -160,7 +163,7 @@ class _Scores:
         self.places += places
         self.labels += labels
         gwas = runs[0].workspace.settings.gwas
-        self.largest_p += [1.0 if label["icd10"] in gwas.full_codes else gwas.stored_max_p for label in labels]
+        self.largest_p += [gwas.largest_p(label["icd10"]) for label in labels]
 
 
 def _from_products(

@@ -95,6 +95,10 @@ class GwasSettings(EngineSettings):
     )
     full_codes: tuple[str, ...] = Field((), description="codes, or set.label, whose statistics are stored in full")
 
+    def largest_p(self, icd10: str | None) -> float:
+        """Return the largest p of a stored variant of a code's phenotypes; 1: all are stored."""
+        return 1.0 if icd10 in self.full_codes else self.stored_max_p
+
     def result_settings(self) -> dict[str, Any]:
         """Return what is stored, and of the engine what matters."""
         stored = self.model_dump(mode="json", exclude={"engine", "regenie"})
