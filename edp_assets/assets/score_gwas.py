@@ -59,7 +59,7 @@ def score_gwas(
                 else:
                     scores.add(place, run, label, y)
         scores.reduce()
-        _say_size(runs[0], len(scores.places), embedding_associations)
+        _say_size(runs[0], scores.largest_p, embedding_associations)
         if scores.places:
             yield from _from_products(scores, embedding_associations, loco_basis, members)
         for place, run, label, y in others:
@@ -207,14 +207,13 @@ def _say_predicted(share: np.ndarray, scores: _Scores, members: list[Stored]) ->
         told[f"{label['method']} {label['cluster']}"] = round(float(of_score), 4)
 
 
-def _say_size(run: StageRun, phenotypes: int, embedding_associations: Partitions) -> None:
+def _say_size(run: StageRun, largest_p: Sequence[float], embedding_associations: Partitions) -> None:
     """Tell how much will be written, and refuse what the disk cannot hold."""
-    settings = run.workspace.settings.gwas
+    phenotypes = len(largest_p)
     variants = sum(embedding_associations.partition(cell).rows for cell in embedding_associations)
-    rows = phenotypes * variants
     # A null phenotype stores a share of its variants that is the largest p.
-    size = rows * (1.0 if settings.full_codes else settings.stored_max_p) * BYTES_A_ROW
-    if rows >= 100_000_000:
+    size = sum(largest_p) * variants * BYTES_A_ROW
+    if phenotypes * variants >= 100_000_000:
         log.info("%d phenotypes x %d variants: about %.1f GB will be written", phenotypes, variants, size / 1e9)
     free = shutil.disk_usage(run.workspace.home.root).free
     if size > free:
