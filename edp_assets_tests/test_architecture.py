@@ -25,9 +25,11 @@ RANKS = {
     "edp_assets.gwas": 5,
     "edp_assets.assets": 5,
     "edp_assets.checks": 6,
-    "edp_assets.definitions": 7,
+    "edp_assets.graph": 7,
     "edp_assets.runner": 8,
-    "edp_assets.cli": 9,
+    "edp_assets.automation": 9,
+    "edp_assets.definitions": 10,
+    "edp_assets.cli": 11,
 }
 WITHOUT_DAGSTER = (
     "edp_assets.settings", "edp_assets.science", "edp_assets.figures", "edp_assets.engines", "edp_assets.cohort",

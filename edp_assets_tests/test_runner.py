@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edp_assets.runner import Choice, _chosen_stages, ranges
+from edp_assets.runner.choice import Choice, chosen_stages
+from edp_assets.runner.ranges import ranges
 from edp_assets.storage.lake import Cell, cell_of
 
 ORDER = {"organ": ["heart", "kidneys", "liver"], "icd10": ["E11", "I50", "K76", "N18"], "chromosome": ["1", "2", "10"]}
@@ -51,19 +52,19 @@ def test_ranges__follow_the_order_of_the_keys_not_the_alphabet() -> None:
 
 def test_chosen_stages__unknown_encoder_and_selection_are_told() -> None:
     with pytest.raises(ValueError, match="the encoders are imagenet, mae, video_mae"):
-        _chosen_stages(Choice(encoders=("resnet",)), ("mae",))
+        chosen_stages(Choice(encoders=("resnet",)), ("mae",))
     with pytest.raises(ValueError, match="matches no asset"):
-        _chosen_stages(Choice(select="key:nothing"), ("mae",))
+        chosen_stages(Choice(select="key:nothing"), ("mae",))
 
 
 def test_chosen_stages__upstream_of_a_selection_keeps_the_order_of_the_flow() -> None:
-    chosen = ["/".join(stage.spec.asset) for stage in _chosen_stages(Choice(select="+key:organ_volumes"), ("mae",))]
+    chosen = ["/".join(stage.spec.asset) for stage in chosen_stages(Choice(select="+key:organ_volumes"), ("mae",))]
     assert chosen == ["participants", "scans", "masked_crops", "organ_volumes"]
 
 
 def test_chosen_stages__the_cohorts_encoders_unless_others_are_named() -> None:
     def encoders(choice: Choice) -> set[str]:
-        return {s.spec.asset[0] for s in _chosen_stages(choice, ("mae", "video_mae")) if s.group == "association"}
+        return {s.spec.asset[0] for s in chosen_stages(choice, ("mae", "video_mae")) if s.group == "association"}
 
     assert encoders(Choice()) == {"mae", "video_mae"}
     assert encoders(Choice(encoders=("imagenet",))) == {"imagenet"}
@@ -71,7 +72,7 @@ def test_chosen_stages__the_cohorts_encoders_unless_others_are_named() -> None:
 
 def test_chosen_stages__every_encoder_has_the_same_chain() -> None:
     chains = {
-        name: [s.spec.asset[1] for s in _chosen_stages(Choice(encoders=(name,)), ()) if s.spec.asset[0] == name]
+        name: [s.spec.asset[1] for s in chosen_stages(Choice(encoders=(name,)), ()) if s.spec.asset[0] == name]
         for name in ("mae", "video_mae", "imagenet")
     }
     assert chains["mae"] == chains["video_mae"] == chains["imagenet"]

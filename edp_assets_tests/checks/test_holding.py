@@ -13,7 +13,7 @@ from edp_assets.assets.stage import REGISTRY
 from edp_assets.checks.gates import register
 from edp_assets.cli import cli
 from edp_assets.definitions import defs
-from edp_assets.runner import _Holding
+from edp_assets.runner.holding import Holding
 from edp_assets.storage import warehouse
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Stored, cell_of
@@ -173,7 +173,7 @@ def test_dagster__a_run_of_edp_leaves_the_checks_in_the_event_log(home: Home) ->
 
 def test_holding__passes_on_to_what_stands_below_the_held(home: Home) -> None:
     hold_one(home)
-    holding = _Holding(Verdicts(Workspace(home)))
+    holding = Holding(Verdicts(Workspace(home)))
     cells = [cell_of({"icd10": code}) for code in CODES]
     assert holding.of(REGISTRY[LEADS].spec, cells) == [cell_of({"icd10": HELD})]
     below = StageSpec(("below",), ("icd10", "organ"), "gene_hits", "1", inputs={"lead_variants": LEADS})

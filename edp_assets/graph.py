@@ -1,0 +1,65 @@
+"""The graph: every asset with its checks and the stores it is kept in. What starts runs of it is in `automation`."""
+
+from __future__ import annotations
+
+import warnings
+
+import dagster as dg
+
+# Partition mappings and backfill policies are beta on this version of Dagster; the choice is made, here, once.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+
+from edp_assets.assets import (  # noqa: E402
+    ancestry,
+    association,
+    association_figures,
+    baselines,
+    cohort,
+    encoders,
+    evidence,
+    few_shot,
+    genes,
+    imaging,
+    permutation,
+    phenotype_figures,
+    phenotypes,
+    regional_figures,
+)
+from edp_assets.assets.stage import REGISTRY  # noqa: E402
+from edp_assets.checks import association as association_checks  # noqa: E402
+from edp_assets.checks.gates import DEFINITIONS  # noqa: E402
+from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  # noqa: E402
+
+STAGES = (
+    cohort,
+    ancestry,
+    genes,
+    imaging,
+    encoders,
+    evidence,
+    phenotypes,
+    phenotype_figures,
+    association,
+    association_figures,
+    regional_figures,
+    permutation,
+    baselines,
+    few_shot,
+)
+"""The modules whose import defines the stages, in the order of the flow."""
+
+CHECKS = (association_checks,)
+"""The modules whose import registers checks of them."""
+
+
+def build_graph() -> dg.Definitions:
+    """Return every asset with its checks and the stores it is kept in."""
+    return dg.Definitions(
+        assets=[stage.definition for stage in REGISTRY.values()],
+        asset_checks=list(DEFINITIONS.values()),
+        resources={"io_manager": LakeIOManager(), "checkpoint_io_manager": CheckpointIOManager()},
+    )
+
+
+graph = build_graph()

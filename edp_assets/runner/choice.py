@@ -1,0 +1,105 @@
+"""What of the graph a run is asked for: its stages in order, and the cells of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from edp_assets.assets.stage import REGISTRY, Stage
+from edp_assets.graph import graph
+from edp_assets.partitions import DIMENSIONS
+from edp_assets.storage.lake import Cell, cell_of
+from edp_assets.storage.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of the graph to run: organs, codes and encoders (empty: all), and a Dagster asset selection."""
+
+    organs: tuple[str, ...] = ()
+    icd10: tuple[str, ...] = ()
+    encoders: tuple[str, ...] = ()
+    select: str | None = None
+
+
+def chosen_stages(choice: Choice, used: Sequence[str]) -> list[Stage]:
+    """Return the stages of a run in order; `used` are the cohort's encoders, where the choice names none."""
+    known = {stage.spec.asset[0] for stage in REGISTRY.values() if stage.group == "encoders"}
+    unknown = sorted(set(choice.encoders) - known)
+    if unknown:
+        raise ValueError(f"--encoder {unknown[0]}: the encoders are {', '.join(sorted(known))}")
+    stages = list(REGISTRY.values())
+    encoders = choice.encoders or tuple(used)
+    stages = [s for s in stages if s.spec.asset[0] not in known or s.spec.asset[0] in encoders]
+    if choice.select is not None:
+        try:
+            keys = dg.AssetSelection.from_string(choice.select).resolve(graph.resolve_asset_graph())
+        except Exception as error:
+            raise ValueError(f"--select {choice.select!r} is not an asset selection: {error}") from None
+        if not keys:
+            raise ValueError(
+                f"--select {choice.select!r} matches no asset; assets: {', '.join(map('/'.join, REGISTRY))}"
+            )
+        stages = [s for s in stages if dg.AssetKey(list(s.spec.asset)) in keys]
+    return stages
+
+
+class Dimensions:
+    """The partition keys of a run, in the order that Dagster's ranges follow."""
+
+    def __init__(self, workspace: Workspace, instance: dg.DagsterInstance, choice: Choice) -> None:
+        self.workspace, self.instance, self.choice = workspace, instance, choice
+        organs = sorted(workspace.settings.organs)
+        unknown = sorted(set(choice.organs) - set(organs))
+        if unknown:
+            raise ValueError(f"--organ {unknown[0]}: the cohort's organs are {', '.join(organs)}")
+        self.keys: dict[str, list[str]] = {"organ": organs, "chromosome": workspace.chromosomes, "icd10": []}
+        for name in ("organ", "chromosome"):
+            instance.add_dynamic_partitions(name, self.keys[name])
+        self.add_codes()
+
+    def add_codes(self) -> None:
+        """Add the studied codes as partitions, once the stage that chooses them has run."""
+        if not self.workspace.lake.cells(("icd10_codes",)):
+            return
+        codes = sorted(self.workspace.lake.read(("icd10_codes",), ()).filter("studied")["icd10"])
+        unknown = sorted(set(self.choice.icd10) - set(codes))
+        if unknown:
+            raise ValueError(f"--icd10 {unknown[0]} is not studied in this cohort; studied: {', '.join(codes)}")
+        unknown = sorted(set(self.workspace.settings.few_shot.codes) - set(codes))
+        if unknown:
+            raise ValueError(
+                f"[few_shot] codes: {unknown[0]} is not studied in this cohort; studied: {', '.join(codes)}"
+            )
+        self.keys["icd10"] = codes
+        self.instance.add_dynamic_partitions("icd10", codes)
+
+    def cells(self, stage: Stage) -> list[Cell]:
+        """Return the chosen cells of a stage; few-shot stages are for the codes that the settings name."""
+        wanted = {"organ": self.choice.organs, "icd10": self.choice.icd10}
+        few_shot = self.workspace.settings.few_shot.codes
+        found: list[dict[str, str]] = [{}]
+        for name in stage.spec.dimensions:
+            keys = list(wanted.get(name) or self.keys[name])
+            if name == "icd10" and stage.group == "few_shot":
+                keys = [key for key in keys if key in few_shot]
+            found = [{**cell, name: key} for cell in found for key in keys]
+        return [cell_of(cell) for cell in found]
+
+    @property
+    def order(self) -> dict[str, list[str]]:
+        """Return the keys of each dimension in the order in which Dagster counts a range."""
+        return {name: list(self.instance.get_dynamic_partitions(name)) for name in DIMENSIONS}
+
+
+def describe(cells: Sequence[Cell]) -> str:
+    """Return what the cells are, shortly: "liver, heart x 10 icd10"."""
+    parts = []
+    for i, (name, _) in enumerate(cells[0]):
+        keys = list(dict.fromkeys(cell[i][1] for cell in cells))
+        parts.append(
+            ", ".join(keys) if len(keys) <= 3 else f"{len(keys)} {name}s" if name != "icd10" else f"{len(keys)} codes"
+        )
+    return " x ".join(parts)

@@ -1,0 +1,62 @@
+"""Running in Dagster: one stage's range of cells, its checks; and the end of runs that a killed process left open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import dagster as dg
+
+from edp_assets.assets.stage import Stage
+from edp_assets.checks.gates import STORED_ONLY
+from edp_assets.graph import graph
+from edp_assets.storage.lake import Cell
+from edp_assets.storage.verdicts import GATES
+
+RUN_TAG = "edp/run"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+Say = Callable[[str], None]
+
+
+class StageFailedError(RuntimeError):
+    """A stage failed; the message names it, and says why in the words of what went wrong."""
+
+
+def materialise(instance: dg.DagsterInstance, stage: Stage, first: Cell, last: Cell) -> None:
+    """Run one asset over a range of partitions in this process (the one place that resolves a job by hand)."""
+    tags = {RUN_TAG: "true"}
+    if first:
+        start, end = ("|".join(key for _, key in cell) for cell in (first, last))
+        tags |= {"dagster/asset_partition_range_start": start, "dagster/asset_partition_range_end": end}
+    # Checks are told once an asset, not once a range: `tell_checks`.
+    job = graph.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection={stage.definition.key}, asset_check_selection=set()
+    )
+    try:
+        job.execute_in_process(instance=instance, tags=tags, run_config=QUIET)
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise StageFailedError(f"{'/'.join(stage.spec.asset)} failed: {cause}") from error
+
+
+def tell_checks(instance: dg.DagsterInstance, stage: Stage) -> None:
+    """Tell Dagster the verdicts of an asset's partitions as results of its checks."""
+    checks = {dg.AssetCheckKey(stage.definition.key, name) for name in GATES[stage.spec.asset].checks}
+    job = graph.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=checks)
+    job.execute_in_process(instance=instance, tags={RUN_TAG: "true", STORED_ONLY: "stored"}, run_config=QUIET)
+
+
+def end_orphans(instance: dg.DagsterInstance, say: Say) -> None:
+    """Mark as failed the runs of this runner that a killed process left open; the caller holds the writer lock."""
+    open_statuses = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
+    orphans = instance.get_runs(filters=dg.RunsFilter(statuses=open_statuses, tags={RUN_TAG: "true"}))
+    for orphan in orphans:
+        instance.report_run_failed(orphan, message="The process was killed; a later `edp run` went on from here.")
+        # The dead run would hold its place in the encoders' pool, and every later one would wait for it.
+        instance.event_log_storage.free_concurrency_slots_for_run(orphan.run_id)
+    if orphans:
+        say(f"an earlier run was killed: {len(orphans)} open run(s) marked as failed, going on from what is stored")
