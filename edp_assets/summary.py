@@ -49,7 +49,9 @@ _ORGANS = """
 SELECT o.organ, count(*) AS scans, g.source, g.genes
 FROM organ_volumes o LEFT JOIN (
     SELECT organ, coalesce(encoder, method) AS source, count(DISTINCT gene) AS genes
-    FROM gene_hits WHERE organ IS NOT NULL AND (icd10 IS NULL OR icd10 NOT IN (SELECT icd10 FROM icd10_codes WHERE retired)) GROUP BY ALL
+    FROM gene_hits
+    WHERE organ IS NOT NULL AND (icd10 IS NULL OR icd10 NOT IN (SELECT icd10 FROM icd10_codes WHERE retired))
+    GROUP BY ALL
 ) g ON g.organ = o.organ
 GROUP BY o.organ, g.source, g.genes ORDER BY o.organ
 """
