@@ -68,6 +68,7 @@ class Organ:
             "cases": 20,
             "cases_imaged": 20,
             "studied": True,
+            "retired": False,
             "label_set": "icd10",
             "chapter": "XI",
         }
