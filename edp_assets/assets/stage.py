@@ -5,7 +5,7 @@ to be stored. Looping over the partitions of a range, partition mappings, metada
 """
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -16,7 +16,8 @@ import polars as pl
 
 from edp_assets.partitions import mapping_between, partitions_for
 from edp_assets.storage.checkpoints import CheckpointPartitions
-from edp_assets.storage.io_managers import StageOutput, cells_of
+from edp_assets.storage.events import StageOutput
+from edp_assets.storage.io_managers import cells_of
 from edp_assets.storage.lake import Cell, Partitions, Stored, Together
 from edp_assets.storage.schemas import SCHEMAS
 from edp_assets.storage.verdicts import Hold, Verdicts
@@ -108,7 +109,8 @@ def stage(
 
     def decorate(function: Callable[..., Any]) -> Stage:
         def compute(context: dg.AssetExecutionContext, **values: Any) -> dg.Output[StageOutput]:
-            return dg.Output(StageOutput(spec, _cells(context, spec, function, values, streamed, at_once)))
+            told: deque[tuple[Cell, dict[str, Any]]] = deque()
+            return dg.Output(StageOutput(spec, _cells(context, spec, function, values, streamed, at_once, told), told))
 
         compute.__name__ = function.__name__
         definition = dg.asset(
@@ -156,6 +158,7 @@ def _cells(
     values: dict[str, Any],
     streamed: tuple[str, ...],
     at_once: int | None,
+    told: deque[tuple[Cell, dict[str, Any]]],
 ) -> Iterator[tuple[list[Cell], Any]]:
     """Make the cells one after another, those of one organ together so that its inputs are read once.
 
@@ -181,12 +184,9 @@ def _cells(
         seconds = round((time.monotonic() - started) / len(cells), 2)
         members = made.members if isinstance(made, Together) else [made]
         for cell, member in zip(cells, members, strict=True):
-            _tell(context, cell, member, seconds, verdicts.ensure(spec.asset, cell))
+            told.append((cell, _metadata(member, seconds, verdicts.ensure(spec.asset, cell))))
     verdicts.mirror()
     if held:
-        # The step fails as a whole: tell Dagster what it made all the same.
-        for cell in free:
-            context.log_event(dg.AssetMaterialization(context.asset_key, partition=_key(cell) or None))
         raise held_failure(spec, held)
 
 
@@ -197,10 +197,8 @@ def _groups(cells: list[Cell], at_once: int) -> Iterator[list[Cell]]:
             yield group
 
 
-def _tell(
-    context: dg.AssetExecutionContext, cell: Cell, made: Any, seconds: float, checked: pl.DataFrame | None
-) -> None:
-    """Add what is told of a cell to its materialisation."""
+def _metadata(made: Any, seconds: float, checked: pl.DataFrame | None) -> dict[str, Any]:
+    """Return what is told of a cell with its materialisation."""
     metadata = {**made.metadata, "seconds": seconds}
     if isinstance(made, Stored) and made.provenance is not None and made.path is not None:
         metadata["dagster/row_count"] = made.provenance.rows
@@ -209,7 +207,7 @@ def _tell(
             metadata["excluded"] = dg.MetadataValue.json(dict(Counter(e.reason for e in made.excluded)))
     if checked is not None:
         metadata["checks_failed"] = checked.filter(~pl.col("passed")).height
-    context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=_key(cell) or None)
+    return metadata
 
 
 def _key(cell: Cell) -> str:
