@@ -66,14 +66,13 @@ def seen(workspace: Workspace) -> dict[str, str]:
     Where every stored partition that reads cohort files is made from them as they are, all have been seen; cohort.toml
     only if it is older than the last run's start. Else none: a refresh too many rather than one too few.
     """
-    organs = workspace.settings.organs
     for stage in REGISTRY.values():
-        if not stage.spec.files:
-            continue
-        stored = workspace.stored_cells(stage.spec.asset)
-        known = [cell for cell in stored if dict(cell).get("organ", next(iter(organs))) in organs]
-        if len(known) < len(stored) or workspace.current_cells(stage.spec, known) != set(known):
-            return {}
+        spec = stage.spec
+        if spec.files:
+            in_use = {name: workspace.keys(name) or frozenset() for name in spec.dimensions}
+            stored = workspace.stored_cells(spec.asset)
+            if workspace.stale_cells(spec, [cell for cell in stored if all(key in in_use[d] for d, key in cell)]):
+                return {}
     now = look(workspace.cohort)
     last_run = workspace.home.root / "run.lock"
     if not last_run.exists() or (workspace.cohort.folder / FILE).stat().st_mtime > last_run.stat().st_mtime:
