@@ -65,17 +65,18 @@ def watch(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.Sk
     cursor = Cursor(**json.loads(context.cursor)) if context.cursor else Cursor(seen(workspace), now)
     files = changed(cursor.settled, now)
     quiet, cursor.last = cursor.last == now, now
+    again = not files and _to_ask_again(context.instance, cursor)
     skip = None
     if files and not quiet:
         skip = f"changed: {', '.join(files[:NAMES_SHOWN])}. Refreshed once they have been quiet for one look."
+    elif not files and not again:
+        skip = "no file of the cohort has changed"
     elif taken := _taken(home):
         skip = taken
     elif files:
         cursor.settled, cursor.files, cursor.attempt = now, files, 1
-    elif _to_ask_again(context.instance, cursor):
-        cursor.attempt += 1
     else:
-        skip = "no file of the cohort has changed"
+        cursor.attempt += 1
     if skip is None:
         cursor.asked += 1
         yield cursor.request()
