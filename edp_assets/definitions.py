@@ -12,8 +12,8 @@ from edp_assets.storage.home import Home
 
 def build_defs() -> dg.Definitions:
     """Return the graph of assets, and what starts runs of it."""
-    automation = build_automation(settings_of_home(Home.from_environment()))
-    return dg.Definitions.merge(with_conditions(build_graph()), automation)
+    settings = settings_of_home(Home.from_environment())
+    return dg.Definitions.merge(with_conditions(build_graph(), settings.encoders), build_automation(settings))
 
 
 defs = build_defs()

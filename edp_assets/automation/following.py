@@ -39,11 +39,10 @@ def following(encoders: Sequence[str]) -> dg.AssetSelection:
     )
 
 
-def with_conditions(graph: dg.Definitions) -> dg.Definitions:
-    """Return the graph with the condition on the assets that can follow."""
-    keys = {dg.AssetKey(list(key)) for key, stage in REGISTRY.items() if stage.group in GROUPS}
-    return graph.map_asset_specs(
-        func=lambda spec: spec.replace_attributes(automation_condition=CONDITION) if spec.key in keys else spec
+def with_conditions(graph: dg.Definitions, encoders: Sequence[str]) -> dg.Definitions:
+    """Return the graph with the condition on the assets that follow."""
+    return graph.map_resolved_asset_specs(
+        func=lambda spec: spec.replace_attributes(automation_condition=CONDITION), selection=following(encoders)
     )
 
 

@@ -22,19 +22,22 @@ IMAGES = "images"
 
 
 def look(cohort: Cohort) -> dict[str, str]:
-    """Return the signature of each file that the cohort names, by the file's name as people read it.
+    """Return a short signature of each file that the cohort names, by the file's name as people read it.
+
+    A genotype file's is of all that stand beside it under its name.
 
     Masks and images are looked at through their folders: a file that is added, removed or moved into its place is
     seen, one overwritten in its place is not (the nightly refresh looks at each).
     """
     names = ["participants", "diagnoses", "scans", *OPTIONAL, "kinship", "imagenet_weights", "step1_genotypes"]
     paths = [cohort.folder / FILE, *(getattr(cohort, name) for name in names), *cohort.label_tables.values()]
-    for path in cohort.genotype_paths().values():
-        paths += [file for file in sorted(path.parent.glob(f"{path.stem}.*")) if file.suffix != ".bgi"]
     found = {cohort.label(path): signature(path) for path in paths if path is not None}
+    for path in cohort.genotype_paths().values():
+        beside = sorted(file for file in path.parent.glob(f"{path.stem}.*") if file.suffix != ".bgi")
+        found[cohort.label(path)] = repr([signature(file) for file in beside])
     folders = _image_folders(cohort.folder, cohort.scans, signature(cohort.scans), tuple(image_channels(cohort)))
-    times = repr([_modified(folder) for folder in folders])
-    return {**found, IMAGES: hashlib.sha256(times.encode()).hexdigest()[:16]}
+    found[IMAGES] = repr([_modified(folder) for folder in folders])
+    return {name: hashlib.sha256(stamp.encode()).hexdigest()[:8] for name, stamp in found.items()}
 
 
 def _modified(folder: str) -> int:
