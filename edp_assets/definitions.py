@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dagster as dg
 
-from edp_assets.graph import graph
+from edp_assets.automation.build import build_automation, settings_of_home
+from edp_assets.automation.following import with_conditions
+from edp_assets.graph import build_graph
+from edp_assets.storage.home import Home
 
 
 def build_defs() -> dg.Definitions:
-    """Return the graph of assets."""
-    return dg.Definitions.merge(graph)
+    """Return the graph of assets, and what starts runs of it."""
+    settings = settings_of_home(Home.from_environment())
+    return dg.Definitions.merge(with_conditions(build_graph(), settings.encoders), build_automation(settings))
 
 
 defs = build_defs()

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def figure_folder(run: StageRun, folders: tuple[str, ...]) -> Path:
+    """Return where figures lie, below the folder of the run's encoder."""
+    folder = run.workspace.home.figures / run.encoder
+    for name in folders:
+        folder /= quote(name, safe="").replace(".", "%2E")
+    return folder
+
+
 class Album:
     """The figures of one cell, in a folder of their own."""
 
@@ -31,9 +39,7 @@ class Album:
         """
         self.run = run
         self.labels = labels
-        self.folder = run.workspace.home.figures / run.encoder
-        for name in folders:
-            self.folder /= quote(name, safe="").replace(".", "%2E")
+        self.folder = figure_folder(run, folders)
         self.rows: list[dict[str, Any]] = []
         self.metadata: dict[str, Any] = {}
 

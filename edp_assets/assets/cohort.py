@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from edp_assets.assets.stage import StageRun, stage
+from edp_assets.assets.stage import StageRun, stage, table_preview
 from edp_assets.cohort.factors import read_factors
 from edp_assets.cohort.icd10 import chapter, description
 from edp_assets.cohort.label_sets import choose_labels, label_set, read_label_sets
@@ -13,6 +13,9 @@ from edp_assets.cohort.tables import read_diagnoses, read_participants, read_sca
 from edp_assets.storage.lake import Exclusion, Stored
 from edp_assets.storage.schemas import SCHEMAS, empty
 from edp_assets.storage.workspace import with_signatures
+
+COMMONEST = 10
+"""Codes that Dagster's UI shows, those of most cases among the imaged."""
 
 
 def exclusions(excluded: pl.DataFrame, organ: str | None = None) -> list[Exclusion]:
@@ -123,7 +126,12 @@ def icd10_codes(
     )
     asked_for = [problem for problem in problems + others if problem.severity == "excluded"]
     left_out = [Exclusion(None, None, "icd10_codes", f"{p.where}: {p.found}") for p in asked_for]
-    told = {"studied": len(codes) + len(labels), "retired": len(retired)}
+    commonest = frame.filter("studied").sort("cases_imaged", descending=True)
+    told = {
+        "studied": len(codes) + len(labels),
+        "retired": len(retired),
+        "commonest": table_preview(commonest.select("icd10", "description", "cases", "cases_imaged"), COMMONEST),
+    }
     return Stored(frame.sort("icd10").select(list(SCHEMAS["icd10_codes"])), left_out, told)
 
 

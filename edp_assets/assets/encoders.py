@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 CROPS_A_BATCH = 64
 EMBEDDINGS_A_FRAME = 2048
 SHOWN = 8
+POOL = "encoders"
+"""What takes a GPU runs one at a time: dagster.yaml gives a pool one place."""
 
 
 @dataclass(frozen=True)
@@ -295,6 +297,7 @@ def encoder_stages(name: str) -> EncoderStages:
         "streamed": ("masked_crops",),
         "kinds": {"torch"},
         "checkpoint": True,
+        "pool": POOL,
         "code_version": "2",
     }
     if name in TRAINED:
@@ -313,6 +316,7 @@ def encoder_stages(name: str) -> EncoderStages:
         settings=(f"{name}.pooling", f"{name}.pooling_over_items"),
         code_version="2",
         kinds={"torch", "parquet"},
+        pool=POOL,
     )(embeddings)
     adjusting: dict[str, Any] = {"embeddings": embedded, "factor_values": cohort.factor_values}
     factors = stage(

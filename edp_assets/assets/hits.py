@@ -8,15 +8,19 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+import dagster as dg
 import polars as pl
 
+from edp_assets.assets.album import figure_folder
+from edp_assets.assets.encoders import ENCODERS
 from edp_assets.assets.genes import genes, variant_to_gene
-from edp_assets.assets.stage import Stage, StageRun, stage
+from edp_assets.assets.stage import Stage, StageRun, stage, table_preview
 from edp_assets.storage.lake import Partition, Stored
 from edp_assets.storage.schemas import empty
 
 PHENOTYPE = ("encoder", "organ", "icd10", "method", "cluster")
-
+SHOWN, SHOWN_COLUMNS = 5, ("method", "gene", "rsid", "neg_log_10_p_value")
+"""Gene hits that Dagster's UI shows of a cell: its event log keeps them for each of thousands."""
 
 PeopleOf = Callable[..., list[str]]
 """Of a run and its inputs the eids of an association's sample, each of them genotyped."""
@@ -80,7 +84,12 @@ def gene_hits(run: StageRun, gwas_summary_stats: Partition, variant_to_gene: Par
         counts["nearest_gene"] += int((assigned["assigned_by"] == BY_DISTANCE).sum())
         counts["without_gene"] += assigned["gene"].null_count()
     frame = pl.concat(hits, how="diagonal_relaxed")
-    told = {f"variants_{name}": n for name, n in sorted(counts.items()) if n}
+    told: dict[str, Any] = {f"variants_{name}": n for name, n in sorted(counts.items()) if n}
+    if frame.height:
+        strongest = frame.sort("neg_log_10_p_value", descending=True).select(SHOWN_COLUMNS)
+        told["strongest"] = table_preview(strongest, SHOWN)
+        if run.spec.table == "gene_hits" and run.encoder in ENCODERS:
+            told["figures"] = dg.MetadataValue.path(str(figure_folder(run, (run["organ"], run["icd10"]))))
     return Stored(frame, metadata={"genes": frame["gene"].drop_nulls().n_unique(), **told})
 
 

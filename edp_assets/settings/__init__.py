@@ -21,6 +21,7 @@ from edp_assets.settings.association import (
     RegenieSettings,
     StudySettings,
 )
+from edp_assets.settings.automation import AutomationSettings
 from edp_assets.settings.checks import (
     AlleleFrequencyCheck,
     ChecksSettings,
@@ -62,6 +63,7 @@ __all__ = [
     "AlleleFrequencyCheck",
     "AncestrySettings",
     "AssociationSettings",
+    "AutomationSettings",
     "ChecksSettings",
     "ClassifierSettings",
     "ClusteringSettings",
@@ -122,6 +124,7 @@ class Settings(Section):
     genes: GeneSettings = GeneSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     study: StudySettings = StudySettings()
+    automation: AutomationSettings = AutomationSettings()
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Settings:

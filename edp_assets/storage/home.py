@@ -18,9 +18,23 @@ telemetry:
 concurrency:
   runs:
     max_concurrent_runs: 2
+    tag_concurrency_limits:
+      - key: edp/what
+        limit: 1
   pools:
     default_limit: 1
     granularity: op
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 600
+retention:
+  sensor:
+    purge_after_days:
+      skipped: 2
+      failure: 90
+      success: 90
+  schedule:
+    purge_after_days: 90
 python_logs:
   managed_python_loggers: [edp_assets]
   python_log_level: INFO

@@ -6,24 +6,16 @@ mappings from cell to value that read when asked. The stock managers cannot do t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
 from edp_assets.storage import warehouse
 from edp_assets.storage.checkpoints import CheckpointPartitions
+from edp_assets.storage.events import StageOutput, store_and_tell
 from edp_assets.storage.lake import Cell, Partitions, Stored, Together, cell_of
-from edp_assets.storage.workspace import Fingerprints, StageSpec, Workspace
-
-
-@dataclass(frozen=True)
-class StageOutput:
-    """What a stage hands to its IO manager: its spec, and the partitions as they are made, one or several in one go."""
-
-    spec: StageSpec
-    partitions: Iterable[tuple[list[Cell], Any]]
+from edp_assets.storage.workspace import Fingerprints, Workspace
 
 
 def cells_of(
@@ -46,23 +38,26 @@ def key_to_cell(key: str, dimensions: tuple[str, ...]) -> Cell:
 class LakeIOManager(dg.IOManager):
     """Stores `Stored` partitions in the Parquet lake and mirrors the contract tables in the warehouse."""
 
-    def handle_output(self, context: dg.OutputContext, obj: StageOutput) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: StageOutput) -> Iterator[dg.DagsterEvent]:
         """Write every partition as it is made, with its provenance; then refresh the warehouse once."""
         workspace, spec = Workspace.current(), obj.spec
         fingerprints = Fingerprints(workspace, spec)
         written: list[Cell] = []
+
+        def store(cells: list[Cell], made: Any) -> None:
+            inputs = [fingerprints.of(cell) for cell in cells]
+            if isinstance(made, Stored):
+                workspace.lake.write(spec.asset, cells[0], spec.table, made, inputs[0])
+            elif isinstance(made, Together):
+                workspace.lake.write_together(spec.asset, cells, spec.table, made, inputs)
+            else:
+                raise TypeError(
+                    f"{'/'.join(spec.asset)}: a lake asset yields Stored or Together, found {type(made).__name__}"
+                )
+            written.extend(cells)
+
         try:
-            for cells, made in obj.partitions:
-                inputs = [fingerprints.of(cell) for cell in cells]
-                if isinstance(made, Stored):
-                    workspace.lake.write(spec.asset, cells[0], spec.table, made, inputs[0])
-                elif isinstance(made, Together):
-                    workspace.lake.write_together(spec.asset, cells, spec.table, made, inputs)
-                else:
-                    raise TypeError(
-                        f"{'/'.join(spec.asset)}: a lake asset yields Stored or Together, found {type(made).__name__}"
-                    )
-                written += cells
+            yield from store_and_tell(context, workspace, obj, store)
         finally:
             # What was written before a failure is stored, so the warehouse shows it as well.
             if written:
@@ -78,13 +73,17 @@ class LakeIOManager(dg.IOManager):
 class CheckpointIOManager(dg.IOManager):
     """Stores trained encoders as safetensors files."""
 
-    def handle_output(self, context: dg.OutputContext, obj: StageOutput) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: StageOutput) -> Iterator[dg.DagsterEvent]:
         """Write every trained encoder as it is made; the file that training resumed from is then done with."""
         workspace, spec = Workspace.current(), obj.spec
         fingerprints = Fingerprints(workspace, spec)
-        for (cell,), stored in obj.partitions:
-            workspace.checkpoints.write(spec.asset, cell, stored.trained, fingerprints.of(cell))
+
+        def store(cells: list[Cell], made: Any) -> None:
+            (cell,) = cells
+            workspace.checkpoints.write(spec.asset, cell, made.trained, fingerprints.of(cell))
             workspace.checkpoints.training_path(spec.asset, cell).unlink(missing_ok=True)
+
+        yield from store_and_tell(context, workspace, obj, store)
 
     def load_input(self, context: dg.InputContext) -> CheckpointPartitions:
         """Return the upstream encoders' paths."""

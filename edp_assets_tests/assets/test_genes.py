@@ -13,6 +13,7 @@ from edp_assets.assets.genes import genes, read_gene_table, read_variant_to_gene
 from edp_assets.assets.hits import gene_hits
 from edp_assets.assets.stage import StageRun
 from edp_assets.settings import Settings
+from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Lake, Partition, Stored, cell_of
 from edp_assets.storage.schemas import conform, empty
 
@@ -79,7 +80,7 @@ def test_gene_hits__tells_how_variants_came_to_genes(source: SimpleNamespace, tm
     statistics = pl.concat([empty("gwas_summary_stats"), pl.DataFrame(rows)], how="diagonal_relaxed")
     lake.write(("mae", "gwas_summary_stats"), CELL, "gwas_summary_stats", Stored(statistics), "")
     lake.write(("variant_to_gene",), (), "variant_to_gene", Stored(table), "")
-    run = StageRun(CELL, ASSOCIATIONS["mae"].gene_hits.spec, SimpleNamespace(settings=Settings()))
+    run = StageRun(CELL, ASSOCIATIONS["mae"].gene_hits.spec, SimpleNamespace(settings=Settings(), home=Home(tmp_path)))
     stored = gene_hits(
         run, Partition(lake, ("mae", "gwas_summary_stats"), CELL), Partition(lake, ("variant_to_gene",), ()), places
     )
@@ -87,6 +88,9 @@ def test_gene_hits__tells_how_variants_came_to_genes(source: SimpleNamespace, tm
     assert hits.select("gene", "assigned_by", "rsid", "variants").rows() == [
         ("AAA", "variant_to_gene", "rs3", 2), ("B", "variant_to_gene", "rs2", 1)
     ]  # fmt: skip
+    strongest, figures = stored.metadata.pop("strongest"), stored.metadata.pop("figures")
+    assert strongest.md_str.splitlines()[2:] == ["|classifier|AAA|rs3|10.0|", "|classifier|B|rs2|8.0|"]
+    assert figures.path == str(tmp_path / "report/figures/mae/liver/K76")
     assert stored.metadata == {
         "genes": 2, "variants_alleles": 1, "variants_nearest_gene": 1, "variants_other_strand": 1,
         "variants_palindromic": 1,

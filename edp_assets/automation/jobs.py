@@ -1,0 +1,128 @@
+"""The jobs of the UI, the sensor and the schedules: each one op that does what a command of `edp` does.
+
+The op calls the same function as the command and streams its lines to the run's log; the runs that this function makes
+stand beside it in the UI.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import import_module
+
+import dagster as dg
+
+from edp_assets.automation.alive import alive
+from edp_assets.refresh import refresh as edp_refresh
+from edp_assets.runner import Choice
+from edp_assets.storage.home import Home, HomeError
+from edp_assets.storage.workspace import Workspace
+
+WHAT, COHORT, FAILED = "edp/what", "edp/cohort", "edp/failed"
+"""Tags of a run: the job's name; the cohort's; that it failed by what it did, so that to ask again would not help."""
+
+SHOWN = 20
+"""Failed checks or damaged files that a run's last words list."""
+
+Say = Callable[[str], None]
+
+
+class Chosen(dg.Config):
+    """What of the cohort a run is for; empty: all of it."""
+
+    organs: list[str] = []
+    icd10: list[str] = []
+    encoders: list[str] = []
+    select: str = ""
+
+    def choice(self) -> Choice:
+        """Return it as the runner takes it."""
+        return Choice(tuple(self.organs), tuple(self.icd10), tuple(self.encoders), self.select or None)
+
+
+def refresh_chosen(workspace: Workspace, choice: Choice, say: Say) -> None:
+    """Do what `edp refresh` does."""
+    outcome = edp_refresh(workspace.home, workspace.cohort.folder, choice, say)
+    for line in outcome.changes:
+        say(f"changed: {line}")
+    say(f"{sum(outcome.made.values())} partitions made, {sum(outcome.current.values())} were current")
+    if outcome.made and workspace.home.warehouse.exists():
+        build_report(workspace, choice, say)
+    if outcome.holds:
+        raise RuntimeError(
+            f"{len(outcome.holds)} failed check(s) hold what stands downstream (everything else is made):\n"
+            + _listed(outcome.holds)
+        )
+
+
+def train(workspace: Workspace, choice: Choice, say: Say) -> None:
+    """Materialise encoders and what they are made from."""
+    edp_refresh(workspace.home, workspace.cohort.folder, replace(choice, select='+key:"*/encoder"'), say)
+
+
+def build_report(workspace: Workspace, _: Choice, say: Say) -> None:
+    """Do what `edp report` does."""
+    from edp_assets import summary
+    from edp_assets.figures.report import write_report
+
+    warehouse = workspace.home.warehouse
+    if not warehouse.exists():
+        raise HomeError(f"{warehouse} is not there: run `edp run COHORT` or the job refresh first.")
+    hits, loci, organs = (f(warehouse) for f in (summary.hits_by_disease, summary.loci_by_disease,
+                                                 summary.hits_by_organ))  # fmt: skip
+    quality, left_out = summary.encoder_quality(warehouse), summary.left_out(warehouse)
+    say(f"report: {write_report(workspace.home.report, hits, loci, organs, quality, left_out)}")
+
+
+def verify_all(workspace: Workspace, _: Choice, say: Say) -> None:
+    """Read every stored file in full and fail with those that are damaged."""
+    damages = import_module("edp_assets.storage.verify").verify(workspace)
+    if damages:
+        told = f"{len(damages)} stored files are damaged:\n{_listed(damages)}"
+        raise RuntimeError(f"{told}\nThe job refresh makes them again.")
+    say("every stored file is whole")
+
+
+def _listed(found: Sequence[object]) -> str:
+    more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return "\n".join(f"  {each}" for each in found[:SHOWN]) + more
+
+
+def _job(name: str, description: str, work: Callable[[Workspace, Choice, Say], None]) -> dg.JobDefinition:
+    """Return a job of one op, whose run ends with the words that the command would print."""
+
+    @dg.op(name=f"{name}_cohort", description=description)
+    def work_in_home(context: dg.OpExecutionContext, config: Chosen) -> None:
+        home = Home.from_environment()
+        home.prepare()
+        workspace = Workspace(home)
+        with alive(home, context.run_id):
+            try:
+                context.instance.add_run_tags(context.run_id, {COHORT: workspace.cohort.name})
+                work(workspace, config.choice(), context.log.info)
+            except HomeError as error:  # somebody else is at work in the home: to ask again helps
+                raise dg.Failure(str(error), allow_retries=False) from None
+            except Exception as error:
+                context.instance.add_run_tags(context.run_id, {FAILED: "true"})
+                raise dg.Failure(f"{error}" or type(error).__name__, allow_retries=False) from error
+
+    @dg.job(name=name, description=description, tags={WHAT: name}, executor_def=dg.in_process_executor)
+    def job() -> None:
+        work_in_home()
+
+    return job
+
+
+refresh = _job(
+    "refresh",
+    "Compare labels, scans, withdrawals and settings with what is stored, make what is missing and what they touch, and "
+    "build the report: `edp refresh`.",
+    refresh_chosen,
+)
+train_encoders = _job(
+    "train_encoders",
+    "Train the encoders that are not current, of all organs or those in the config, and make what they need.",
+    train,
+)
+report = _job("report", "Build the closing tables and the report from the warehouse: `edp report`.", build_report)
+verify = _job("verify", "Read every stored file in full and tell those that are damaged.", verify_all)
+
+JOBS = (refresh, train_encoders, report, verify)
