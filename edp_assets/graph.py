@@ -29,6 +29,7 @@ from edp_assets.assets import (  # noqa: E402
 from edp_assets.assets.stage import REGISTRY  # noqa: E402
 from edp_assets.checks import association as association_checks  # noqa: E402
 from edp_assets.checks.gates import DEFINITIONS  # noqa: E402
+from edp_assets.storage.event_log import allow_batches  # noqa: E402
 from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  # noqa: E402
 
 STAGES = (
@@ -62,4 +63,5 @@ def build_graph() -> dg.Definitions:
     )
 
 
+allow_batches()
 graph = build_graph()

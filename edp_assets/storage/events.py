@@ -6,6 +6,7 @@ so that a rebuild with the same result would look like a change. Here each parti
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,10 +15,14 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.data_version import DataVersion
 from dagster._core.definitions.partitions.utils import get_tags_from_multi_partition_key
+from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
 from dagster._core.execution.plan.execute_step import _build_data_version_tags, _get_input_provenance_data
 
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.workspace import StageSpec, Workspace
+
+TELL_SECONDS = 1.0
+"""How long what was stored may wait to be told: one by one, Dagster's database costs more than most partitions."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +47,29 @@ def store_and_tell(
 
     What was stored before a failure, or before the process is killed, is told as well.
     """
-    materialised = _materialisations(context, workspace, output)
+    materialised, due = _materialisations(context, workspace, output), _Pulse(TELL_SECONDS)
     try:
         for cells, made in output.partitions:
-            yield from materialised()
+            if due():
+                yield from materialised()
             store(cells, made)
     except Exception:
         yield from materialised()
         raise
     yield from materialised()
+
+
+class _Pulse:
+    """Says yes once in so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.last = seconds, time.monotonic()
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self.last < self.seconds:
+            return False
+        self.last = time.monotonic()
+        return True
 
 
 def _materialisations(
@@ -67,6 +86,7 @@ def _materialisations(
     context._asset_key = None
 
     def events() -> Iterator[dg.DagsterEvent]:
+        made = []
         while output.told:
             cell, metadata = output.told.popleft()
             stored = workspace.provenance(output.spec.asset, cell)
@@ -76,7 +96,10 @@ def _materialisations(
             tags = _build_data_version_tags(DataVersion(stored.version), code_version, inputs, True)
             if isinstance(key, dg.MultiPartitionKey):
                 tags |= get_tags_from_multi_partition_key(key)
-            made = dg.AssetMaterialization(asset, partition=key, metadata=metadata, tags=tags)
-            yield dg.DagsterEvent.asset_materialization(step, made)
+            made.append(dg.AssetMaterialization(asset, partition=key, metadata=metadata, tags=tags))
+        batch = generate_event_batch_id()
+        for number, one in enumerate(made, 1):
+            together = DagsterEventBatchMetadata(batch, number == len(made))
+            yield dg.DagsterEvent.asset_materialization(step, one, together)
 
     return events

@@ -15,6 +15,10 @@ nux:
   enabled: false
 telemetry:
   enabled: false
+event_log_storage:
+  module: edp_assets.storage.event_log
+  class: EventLog
+  config: {}
 concurrency:
   runs:
     max_concurrent_runs: 2
