@@ -45,7 +45,8 @@ def diagnoses(fields: Fields, eids: pl.Series, present: set[int], report: Report
         others = [f"{number} ({NOT_TAKEN[number]})" for number in sorted(present & set(NOT_TAKEN))]
         found = f"; found {', '.join(others)}, which are not taken" if others else ""
         raise ImportRefusedError(
-            f"--tables: wanted field 41270 ({TITLES[CODES]}), found it in no table{found}; export it, with 41280 for the "
+            f"--tables: wanted field 41270 ({TITLES[CODES]}), found it in no table{found}; export it, with 41280 "
+            "for the "
             "dates"
         )
     wanted = eids.to_frame("eid")
@@ -100,7 +101,8 @@ def _as_many(codes: pl.DataFrame, dates: pl.DataFrame, report: Report) -> pl.Dat
     if wrong.height:
         n = dates.join(wrong, on="eid", how="semi").height
         report.left.append(
-            f"{n:,} dates (41280) of {wrong.height:,} people who have not as many dates as codes (41270, packed): which is "
+            f"{n:,} dates (41280) of {wrong.height:,} people who have not as many dates as codes (41270, packed): "
+            "which is "
             "whose cannot be told; their codes are taken without date"
         )
     return dates.join(wrong, on="eid", how="anti")

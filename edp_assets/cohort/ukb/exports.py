@@ -5,6 +5,9 @@ Opening files belongs here (csv, tsv, txt, tab, plain or .gz, and parquet); what
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from edp_assets.cohort.reading import MISSING, READ_ERRORS, records
+from edp_assets.cohort.reading import MISSING, READ_ERRORS
 from edp_assets.cohort.ukb.columns import Key, eid_column, is_title, parse_column
 
 BATCH_BYTES = 1 << 24
@@ -94,16 +97,16 @@ class Export:
 
     def _text(self, names: list[str]) -> Iterator[pl.DataFrame]:
         import pyarrow as pa
-        from pyarrow import csv
+        from pyarrow import csv as arrow_csv
 
         wanted = [self.eid, *names]
         # Strict about the number of fields in a row, also where the columns before were all that is wanted: a
         # separator in an unquoted text shifts every value behind it. Only wanted columns are decoded.
-        reader = csv.open_csv(
+        reader = arrow_csv.open_csv(
             self.path,
-            read_options=csv.ReadOptions(block_size=BATCH_BYTES, use_threads=True),
-            parse_options=csv.ParseOptions(delimiter=self.separator, newlines_in_values=True),
-            convert_options=csv.ConvertOptions(
+            read_options=arrow_csv.ReadOptions(block_size=BATCH_BYTES, use_threads=True),
+            parse_options=arrow_csv.ParseOptions(delimiter=self.separator, newlines_in_values=True),
+            convert_options=arrow_csv.ConvertOptions(
                 include_columns=wanted,
                 column_types={name: pa.string() for name in wanted},
                 strings_can_be_null=True,
@@ -181,7 +184,10 @@ def _text_header(path: Path, separator: str) -> tuple[str, list[str]]:
     first: list[str] = []
     for each in dict.fromkeys((separator, ",", "\t")):
         try:
-            header = next(records(path, each), [])
+            # Names are ASCII; free texts further on, which nobody asked for, may be in any encoding.
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw:
+                lines = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
+                header = next(csv.reader(lines, delimiter=each), [])
         except READ_ERRORS as error:
             raise ImportRefusedError(_damaged(path, error)) from None
         if eid_column(header) is not None:

@@ -112,9 +112,10 @@ def _once(rows: pl.DataFrame, export: Export) -> pl.DataFrame:
         return rows
     differ = again.group_by("eid").agg(pl.col("row_hash").n_unique()).filter(pl.col("row_hash") > 1)
     if differ.height:
+        first = differ["eid"].sort()[0]
         raise ImportRefusedError(
             f"{export.path}: wanted one row a participant, found rows that differ for {differ.height} eids, the first "
-            f"{differ['eid'].min()}; keep the right row of each"
+            f"{first}; keep the right row of each"
         )
     return rows.unique("eid", keep="first", maintain_order=True)
 

@@ -56,9 +56,9 @@ def existing_cohort(out: Path, asked: Asked) -> Cohort | None:
     there = [name for name in names if (out / name).exists()]
     if not asked.update:
         if there:
+            remedy = "add --update to write its tables again" if FILE in there else "remove them"
             raise ImportRefusedError(
-                f"{out}: wanted a folder without a cohort, found {', '.join(there)}; add --update to write its tables "
-                "again, or give another --out"
+                f"{out}: wanted a folder without a cohort, found {', '.join(there)}; {remedy}, or give another --out"
             )
         for given, option in ((asked.genotypes, "--genotypes"), (asked.images, "--images")):
             if not given:
@@ -70,14 +70,15 @@ def existing_cohort(out: Path, asked: Asked) -> Cohort | None:
     for key, name in TABLES.items():
         if getattr(cohort, key) != out / name:
             raise ImportRefusedError(
-                f"{out / FILE}: wanted {key} = {name!r}, as an import writes it, found {cohort.label(getattr(cohort, key))!r}; "
+                f"{out / FILE}: wanted {key} = {name!r}, as an import writes it, found "
+                f"{cohort.label(getattr(cohort, key))!r}; "
                 "import into another folder"
             )
     return cohort
 
 
 def genotype_pattern(asked: Asked, cohort: Cohort | None, out: Path) -> str:
-    """Return the genotypes as cohort.toml has them or will have them; on update they, and other files, stay as named."""
+    """Return the genotypes as cohort.toml names them; on update they, and the other files, stay as they are named."""
     given = None if asked.genotypes is None else path_in(Path(asked.genotypes), out)
     if cohort is None:
         assert given is not None  # noqa: S101  # `existing_cohort` has seen to it
@@ -90,7 +91,8 @@ def genotype_pattern(asked: Asked, cohort: Cohort | None, out: Path) -> str:
     for option, wanted, stands in pairs:
         if wanted is not None and wanted != stands and (out / wanted) != (out / (stands or "")):
             raise ImportRefusedError(
-                f"{option}: wanted what {FILE} names ({stands or 'none'}), found {wanted}; an update leaves {FILE} as it is: "
+                f"{option}: wanted what {FILE} names ({stands or 'none'}), found {wanted}; an update leaves "
+                f"{FILE} as it is: "
                 "edit it"
             )
     return cohort.genotypes
@@ -134,7 +136,8 @@ def write_folder(
         if cohort is not None:
             changed = [name for name in pending if name not in same]
             report.to_do.append(
-                f"changed: {', '.join(changed) or 'nothing'}; as before, and left untouched: {', '.join(same) or 'nothing'}; "
+                f"changed: {', '.join(changed) or 'nothing'}; as before, and left untouched: "
+                f"{', '.join(same) or 'nothing'}; "
                 + ("`edp refresh` rebuilds what depends on it" if changed else "there is nothing to rebuild")
             )
         pending[REPORT] = out / f".{REPORT}.{os.getpid()}.tmp"
@@ -176,8 +179,10 @@ def _toml(asked: Asked, out: Path, scans: pl.DataFrame, pattern: str, report: Re
         f"genome_build is GRCh37, that of UK Biobank's array and imputed genotypes of 2018: for others correct {FILE}"
     )
     lines = [
-        f"# Made by `edp import-ukb` from {', '.join(path.name for path in asked.tables)}; {REPORT} tells what was taken,",
-        "# missed and guessed. It is yours to edit: `edp import-ukb --update` writes the tables again, and not this file.",
+        f"# Made by `edp import-ukb` from {', '.join(path.name for path in asked.tables)}; {REPORT} tells what "
+        "was taken,",
+        "# missed and guessed. It is yours to edit: `edp import-ukb --update` writes the tables again, and not "
+        "this file.",
         "[cohort]",
         f"name = {json.dumps(out.name)}",
         'genome_build = "GRCh37"',

@@ -170,19 +170,22 @@ def _rows(people: dict[str, _Person], report: Report) -> list[dict[str, str | No
                 else:
                     twice.append(f"{eid}: {len(paths)} files for {role}: {', '.join(map(os.path.basename, paths))}")
             images = {role.removeprefix("image "): path for role, path in single.items() if role.startswith("image ")}
-            masks = {
-                role.removeprefix("mask "): (path, None) for role, path in single.items() if role.startswith("mask ")
-            }
+            masks: dict[str, tuple[str, str | None]] = {}
+            for role, path in single.items():
+                if role.startswith("mask "):
+                    masks[role.removeprefix("mask ")] = (path, None)
             for organ, label in labels.items():
                 if "labels" in single:
                     masks.setdefault(organ, (single["labels"], label))
-            for organ, (mask, label) in masks.items():
+            for organ, (mask, mask_label) in masks.items():
                 lacking = [channel for channel in ORGANS[organ].channels if channel not in images]
                 if lacking:
                     incomplete[f"a mask of {organ} without an image of {' and '.join(lacking)}"] += 1
                     continue
                 chosen = {f"image_{channel}": images[channel] for channel in ORGANS[organ].channels}
-                rows.append({"eid": eid, "organ": organ, "mask": mask, "mask_label": label, "visit": visit, **chosen})
+                rows.append(
+                    {"eid": eid, "organ": organ, "mask": mask, "mask_label": mask_label, "visit": visit, **chosen}
+                )
             if images and not masks:
                 incomplete["images without a mask of any organ"] += 1
     report.left += [f"{n:,} scans with {what}" for what, n in sorted(incomplete.items())]
@@ -226,7 +229,8 @@ def _label_masks(people: dict[str, _Person], report: Report) -> dict[str, str]:
         fitting = {o: next((p for p in ways if set(p) <= names), None) for o, ways in ORGAN_PARTS.items()}
         found = {organ: "+".join(parts) for organ, parts in fitting.items() if parts}
         report.guessed.append(
-            f"masks of many labels hold {', '.join(found) or 'no organ of the table'}, by the label names in the header of "
+            f"masks of many labels hold {', '.join(found) or 'no organ of the table'}, by the label names in the "
+            "header of "
             "the first; labels are named, so each mask's own numbers count"
         )
         return found
@@ -255,6 +259,8 @@ def _tell(report: Report, counts: Counter[str], unmatched: dict[str, list[str]])
     for what, text in (("zip", ".zip archives"), ("dicom", "DICOM files")):
         if counts[what]:
             report.to_do.append(
-                f"{counts[what]:,} {text} in the image folders hold DICOM, not NIfTI: unpack and convert them (dcm2niix, "
-                "or a Dixon pipeline that joins the stations), as <eid>_20201_2_0_fat.nii.gz and so on, and segment them"
+                f"{counts[what]:,} {text} in the image folders hold DICOM, not NIfTI: unpack and convert them "
+                "(dcm2niix, "
+                "or a Dixon pipeline that joins the stations), as <eid>_20201_2_0_fat.nii.gz and so on, and "
+                "segment them"
             )

@@ -134,7 +134,8 @@ def _age(frame: pl.DataFrame, fields: Fields, report: Report) -> pl.Series | Non
         n = int((ages.is_null() & computed.is_not_null()).sum())
         if n:
             report.guessed.append(
-                f"age of {n:,} people with an imaging visit is its date (53) less year and month of birth (34, 52), the "
+                f"age of {n:,} people with an imaging visit is its date (53) less year and month of birth (34, "
+                "52), the "
                 "15th of the month (1 July without a month): field 21003 has none of instance 2 for them"
             )
             report.taken.append(Taken("age", "fields 53, instance 2, less 34 and 52", "", n))
@@ -176,12 +177,14 @@ def _first_visit(
     imaged = int((missing & frame["came"]).sum())
     if stayed:
         report.guessed.append(
-            f"{what} of {stayed:,} people without an imaging visit is that of the first visit ({field}, instance 0): they "
+            f"{what} of {stayed:,} people without an imaging visit is that of the first visit ({field}, instance "
+            "0): they "
             "count in associations of the whole cohort, which leave out who lacks a covariate"
         )
     if imaged and also_imaged:
         report.guessed.append(
-            f"{what} of {imaged:,} people with an imaging visit is that of the first visit ({field}, instance 0), years "
+            f"{what} of {imaged:,} people with an imaging visit is that of the first visit ({field}, instance 0), "
+            "years "
             "earlier: the imaging visit has none"
         )
     taken = missing if also_imaged else missing & ~frame["came"]

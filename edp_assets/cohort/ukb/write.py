@@ -63,7 +63,8 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
         if not scans.height:
             told = "; ".join(report.left + report.to_do) or "no NIfTI file"
             raise ImportRefusedError(
-                f"--images: wanted a mask of an organ and its images, matched by name, found none ({told}); name them as "
+                f"--images: wanted a mask of an organ and its images, matched by name, found none ({told}); name "
+                "them as "
                 "1000123/fat.nii.gz, 1000123/water.nii.gz and 1000123/liver.nii.gz, say"
             )
     log("reading the people of the genotypes")
@@ -79,7 +80,7 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
         files |= {TRAITS: found[0], DICTIONARY: found[1]}
     if scans is not None:
         files[TABLES["scans"]] = _scans(scans, eids, withdrawn, out, report)
-    _tell_rest(exports, fields, keys, report)
+    _tell_rest(exports, fields, report)
     log(f"writing to {out}")
     write_folder(asked, out, files, withdrawn, pattern, cohort, report)
     return report
@@ -129,7 +130,8 @@ def _people(
     if not people.height:
         raise ImportRefusedError(
             f"--genotypes: wanted people of the tables ({left.height:,} eids), found none of them among "
-            f"{len(genotyped):,} genotyped; give genotypes and tables of one application (a bridge file maps one to another)"
+            f"{len(genotyped):,} genotyped; give genotypes and tables of one application (a bridge file maps one "
+            "to another)"
         )
     report.taken.insert(0, Taken("eid", "people of the tables, genotyped, not withdrawn", "", people.height))
     for n, what in (
@@ -148,13 +150,14 @@ def _scans(scans: pl.DataFrame, eids: pl.Series, withdrawn: frozenset[str], out:
     """Return the scans of participants, with paths as scans.csv names them."""
     known = scans["eid"].is_in(eids.cast(pl.String).to_list())
     gone = scans["eid"].is_in(list(withdrawn))
-    for rows, what in ((gone, "who withdrew"), (~known & ~gone, "who are not in the tables, or not genotyped")):
-        if n := int(rows.sum()):
-            report.left.append(f"{n:,} scans of {scans.filter(rows)['eid'].n_unique():,} people {what}")
+    for whose, what in ((gone, "who withdrew"), (~known & ~gone, "who are not in the tables, or not genotyped")):
+        if n := int(whose.sum()):
+            report.left.append(f"{n:,} scans of {scans.filter(whose)['eid'].n_unique():,} people {what}")
     scans = scans.filter(known)
     if not scans.height:
         raise ImportRefusedError(
-            "--images: wanted scans of participants, found scans of others alone; give images and tables of one application"
+            "--images: wanted scans of participants, found scans of others alone; give images and tables of one "
+            "application"
         )
     for (organ,), rows in scans.group_by("organ", maintain_order=True):
         report.taken.append(Taken(f"scans of {organ}", "--images", "", rows["eid"].n_unique()))
@@ -167,14 +170,15 @@ def _scans(scans: pl.DataFrame, eids: pl.Series, withdrawn: frozenset[str], out:
     return scans.with_columns(names)
 
 
-def _tell_rest(exports: list[Export], fields: Fields, keys: list, report: Report) -> None:
+def _tell_rest(exports: list[Export], fields: Fields, report: Report) -> None:
     """Tell what became missing, the quality control of genotypes that is there, and how many columns were not used."""
     for number, tally in sorted(fields.tallies.items()):
         if tally.coded:
             report.left.append(f"{tally.coded:,} values of field {number} that say do not know or prefer not to answer")
         if tally.unreadable:
             report.left.append(
-                f"{tally.unreadable:,} values of field {number} that are none of its: missing; the first: {tally.example!r}"
+                f"{tally.unreadable:,} values of field {number} that are none of its: missing; the first: "
+                f"{tally.example!r}"
             )
     present = set().union(*(export.fields for export in exports))
     if there := [f"{number} ({GENETIC_QC[number]})" for number in sorted(present & set(GENETIC_QC))]:
