@@ -19,8 +19,8 @@ import polars as pl
 from edp_assets.cohort.reading import MISSING, READ_ERRORS
 from edp_assets.cohort.ukb.columns import Key, eid_column, is_title, parse_column
 
-BATCH_BYTES = 1 << 24
-"""Text parsed at once: 16 MiB, some 5,000 people of a wide export."""
+BATCH_BYTES = 1 << 23
+"""Text parsed at once: 8 MiB, some 2,500 people of a wide export."""
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
 EID = r"^[1-9]\d*(\.0+)?$"

@@ -85,6 +85,7 @@ def genotype_pattern(asked: Asked, cohort: Cohort | None, out: Path) -> str:
         return given
     pairs: list[tuple[str, str | None, str | None]] = [
         ("--genotypes", given, cohort.genotypes),
+        ("--withdrawn", None if asked.withdrawn is None else WITHDRAWN, path_in(cohort.withdrawn, out) or WITHDRAWN),
         ("--variant-to-gene", path_in(asked.variant_to_gene, out), path_in(cohort.variant_to_gene, out)),
         ("--kinship", path_in(asked.kinship, out), path_in(cohort.kinship, out)),
     ]
@@ -123,7 +124,7 @@ def write_folder(
             pending[name] = out / f".{name}.{os.getpid()}.tmp"
             frame.write_parquet(pending[name]) if name.endswith(".parquet") else frame.write_csv(pending[name])
         texts = {}
-        if asked.withdrawn is not None or not (out / WITHDRAWN).exists():
+        if asked.withdrawn is not None or cohort is None:
             texts[WITHDRAWN] = "".join(f"{eid}\n" for eid in sorted(withdrawn))
         if cohort is None:
             texts[FILE] = _toml(asked, out, files[TABLES["scans"]], pattern, report)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from edp_assets.cohort.config import genotype_files
+from edp_assets.cohort.config import Cohort, genotype_files
 from edp_assets.cohort.problems import CohortError, refused
 from edp_assets.cohort.ukb.diagnoses import diagnoses
 from edp_assets.cohort.ukb.exports import Export, ImportRefusedError, open_export
@@ -20,7 +20,6 @@ from edp_assets.cohort.ukb.folder import (
     DICTIONARY,
     TABLES,
     TRAITS,
-    WITHDRAWN,
     Asked,
     existing_cohort,
     genotype_pattern,
@@ -55,7 +54,7 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
     pattern = genotype_pattern(asked, cohort, out)
     exports = [open_export(path) for path in asked.tables]
     keys = choose_traits(asked.traits, exports, report)
-    withdrawn = _withdrawn(asked, out)
+    withdrawn = _withdrawn(asked, cohort)
     scans = None
     if asked.images:
         log(f"looking through {len(asked.images)} folder(s) of images")
@@ -63,9 +62,8 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
         if not scans.height:
             told = "; ".join(report.left + report.to_do) or "no NIfTI file"
             raise ImportRefusedError(
-                f"--images: wanted a mask of an organ and its images, matched by name, found none ({told}); name "
-                "them as "
-                "1000123/fat.nii.gz, 1000123/water.nii.gz and 1000123/liver.nii.gz, say"
+                f"--images: wanted a mask of an organ and its images, matched by name, found none ({told}); "
+                "name them as 1000123/fat.nii.gz, 1000123/water.nii.gz and 1000123/liver.nii.gz, say"
             )
     log("reading the people of the genotypes")
     genotyped = _genotyped(genotype_files(out, pattern), pattern, report)
@@ -86,8 +84,8 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
     return report
 
 
-def _withdrawn(asked: Asked, out: Path) -> frozenset[str]:
-    path = asked.withdrawn or (out / WITHDRAWN if (out / WITHDRAWN).exists() else None)
+def _withdrawn(asked: Asked, cohort: Cohort | None) -> frozenset[str]:
+    path = asked.withdrawn or (None if cohort is None else cohort.withdrawn)
     if path is None:
         return frozenset()
     eids, problems = read_withdrawn_file(path, str(path))
