@@ -1,7 +1,7 @@
 """Time and peak memory of `edp import-ukb` at UK Biobank size: `python -m edp_assets_tests.ukb_import_size [people]`.
 
-Draws an export of 502,000 people in each of two layouts (ukbconv: 846 columns, 243 of them codes and 243 dates; RAP: codes
-packed in one), imports both, and says whether they give the same tables. 1.6 GB of files for a while.
+Draws an export of 502,000 people in each of two layouts (ukbconv: 846 columns, 243 of them codes and 243 dates; RAP:
+the codes packed in one), imports both, and says whether they give the same tables. 1.6 GB of files for a while.
 """
 
 from __future__ import annotations
