@@ -5,7 +5,7 @@ Joining belongs here; which fields a cohort needs, and what becomes of them, is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -15,6 +15,8 @@ from edp_assets.cohort.ukb.exports import Export, ImportRefusedError
 from edp_assets.cohort.ukb.values import Tally, parse_codes, parse_dates, parse_values, unpack
 
 CODES, DATES = 41270, 41280
+ROWS_A_LINE = 100_000
+"""Between two lines of progress."""
 
 
 @dataclass
@@ -40,13 +42,19 @@ class Fields:
     packed: bool = False
 
 
-def read_fields(exports: Sequence[Export], wanted: Sequence[tuple[int, int, int | None]], raw: Sequence[Key]) -> Fields:
+def read_fields(
+    exports: Sequence[Export],
+    wanted: Sequence[tuple[int, int, int | None]],
+    raw: Sequence[Key],
+    log: Callable[[str], None],
+) -> Fields:
     """Read fields of people, and their ICD-10 codes with dates, from all exports.
 
     Args:
         exports: tables of one application, so that an eid is one person.
         wanted: field, instance and array of what `values.parse_values` reads, under the names that `Key.name` gives.
         raw: further columns, as text.
+        log: takes progress lines.
 
     Raises:
         ImportRefusedError: rows of one eid, or tables, that contradict each other; or a damaged table.
@@ -54,7 +62,7 @@ def read_fields(exports: Sequence[Export], wanted: Sequence[tuple[int, int, int 
     read = Fields(pl.DataFrame(schema={"eid": pl.Int64}), _no_array("code", pl.String), _no_array("date", pl.Date))
     arrays: dict[int, list[tuple[Export, pl.DataFrame, pl.DataFrame]]] = {CODES: [], DATES: []}
     for export in exports:
-        people, long = _read_one(export, wanted, raw, read)
+        people, long = _read_one(export, wanted, raw, read, log)
         read.people = _join(read.people, people, export)
         for number, frame in long.items():
             arrays[number].append((export, people.select("eid"), frame))
@@ -69,7 +77,11 @@ def _no_array(name: str, dtype: type[pl.DataType]) -> pl.DataFrame:
 
 
 def _read_one(
-    export: Export, wanted: Sequence[tuple[int, int, int | None]], raw: Sequence[Key], read: Fields
+    export: Export,
+    wanted: Sequence[tuple[int, int, int | None]],
+    raw: Sequence[Key],
+    read: Fields,
+    log: Callable[[str], None],
 ) -> tuple[pl.DataFrame, dict[int, pl.DataFrame]]:
     """Read one export; its people's rows once, and the elements of its arrays."""
     scalars = [key for each in wanted if (key := export.key(*each)) is not None]
@@ -82,7 +94,11 @@ def _read_one(
         read.columns.setdefault(same, []).append(f"{export.path.name}: {export.columns[key]}")
     people: list[pl.DataFrame] = []
     parts: dict[int, list[pl.DataFrame]] = {number: [] for number in array_keys}
+    n_rows = 0
     for batch in export.read([*scalars, *texts, *in_arrays]):
+        if (n_rows + batch.height) // ROWS_A_LINE > n_rows // ROWS_A_LINE:
+            log(f"read {n_rows + batch.height:,} rows of {export.path.name}")
+        n_rows += batch.height
         parsed = [
             parse_values(key.field, batch[key.name], read.tallies.setdefault(key.field, Tally())).alias(key.name)
             for key in scalars

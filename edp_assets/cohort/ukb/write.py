@@ -68,7 +68,7 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
     log("reading the people of the genotypes")
     genotyped = _genotyped(genotype_files(out, pattern), pattern, report)
     log(f"reading {len(exports)} table(s)")
-    fields = read_fields(exports, SCALARS, keys)
+    fields = read_fields(exports, SCALARS, keys, log)
     eids = _people(exports, fields, genotyped, withdrawn, report)
     files: dict[str, pl.DataFrame] = {
         TABLES["participants"]: participants(fields, eids, report),

@@ -160,6 +160,17 @@ def test_import_ukb__age_from_dates_is_said(imported: Import, frame: Frame, stor
     )
 
 
+def test_import_ukb__who_came_to_imaging_has_no_age_or_centre_of_the_first_visit(
+    imported: Import, frame: Frame, store: Store, tmp_path: Path
+) -> None:
+    missing = [pl.when(pl.col("eid") != "1000004").then(name).alias(name) for name in ("p21003_i2", "p54_i2", "p34")]
+    imported(store(frame("rap").with_columns(missing), tmp_path / "ukb.csv"))
+    people = pl.read_csv(tmp_path / "cohort" / "participants.csv")
+    assert people.filter(eid=1000004).select("age", "imaging_centre", "imaging_date").rows() == [
+        (None, None, "2017-03-04")
+    ]
+
+
 def test_import_ukb__absent_fields_are_told(imported: Import, frame: Frame, store: Store, tmp_path: Path) -> None:
     table = frame("rap").select("eid", "p31", "p41270", "p21003_i2")
     report = imported(store(table, tmp_path / "ukb.csv"))
