@@ -301,6 +301,29 @@ def gwas(
         raise _Failure(f"interrupted: nothing was written to {out}.") from None
 
 
+@cli.command("import-ukb")
+@click.option(
+    "--tables", "tables", required=True, multiple=True, type=click.Path(path_type=Path), help="Export of fields."
+)
+@click.option("--images", multiple=True, type=click.Path(path_type=Path, exists=True), help="Folder of NIfTI files.")
+@click.option("--genotypes", default=None, help="A .bed, .pgen or .bgen, or a pattern as chr{chromosome}.bgen.")
+@click.option("--withdrawn", default=None, type=click.Path(path_type=Path), help="Eids of the withdrawn, one a line.")
+@click.option("--variant-to-gene", default=None, type=click.Path(path_type=Path), help="Open Targets' scores.")
+@click.option("--kinship", default=None, type=click.Path(path_type=Path), help="ukb_rel.dat.")
+@click.option("--traits", multiple=True, help="A further field for traits.parquet: 30760, 30760-0.0, p30760_i0.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The cohort folder.")
+@click.option("--update", is_flag=True, help="Write the tables of a cohort folder again; cohort.toml stays.")
+@_readable
+def import_ukb(**chosen: Any) -> None:
+    """Turn UK Biobank's exports (RAP, ukbconv) and folders of images into a cohort folder."""
+    from edp_assets.cohort.ukb.folder import REPORT, Asked
+    from edp_assets.cohort.ukb.write import import_ukb as write
+
+    report = write(Asked(**chosen), _say)
+    _say("\n" + "\n".join(report.lines()))
+    _say(f"\nwritten to {chosen['out']}, this report as {REPORT}; next: edp check {chosen['out']}")
+
+
 def main() -> None:
     """Entry point of `edp`."""
     cli(prog_name="edp")

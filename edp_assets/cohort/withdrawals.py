@@ -22,7 +22,11 @@ def read_withdrawn(cohort: Cohort) -> tuple[frozenset[str], list[Problem]]:
     """
     if cohort.withdrawn is None:
         return frozenset(), []
-    path, file = cohort.withdrawn, cohort.label(cohort.withdrawn)
+    return read_withdrawn_file(cohort.withdrawn, cohort.label(cohort.withdrawn))
+
+
+def read_withdrawn_file(path: Path, file: str) -> tuple[frozenset[str], list[Problem]]:
+    """Return the eids of one list as `read_withdrawn` does; `file` is its name in problems."""
     if path.suffix == ".parquet":
         frame, _, problems = read_text_table(path, file, lambda name: name == "eid", ["eid"])
         if frame is None:
