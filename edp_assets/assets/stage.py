@@ -159,7 +159,11 @@ def table_preview(frame: pl.DataFrame, rows: int) -> dg.MarkdownMetadataValue:
     As text: Dagster's own table takes five times as much of the event log.
     """
     shown = frame.head(rows).with_columns(pl.selectors.float().round(2))
-    lines = [frame.columns, ["---"] * frame.width, *(["" if v is None else str(v) for v in row] for row in shown.rows())]
+    lines = [
+        frame.columns,
+        ["---"] * frame.width,
+        *(["" if v is None else str(v) for v in row] for row in shown.rows()),
+    ]
     return dg.MetadataValue.md("\n".join(f"|{'|'.join(line)}|" for line in lines))
 
 

@@ -7,7 +7,7 @@ days. The refresh does not need this: it knows what is current by content.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import dagster as dg
 
@@ -17,8 +17,8 @@ from edp_assets.settings import EncoderName
 GROUPS = ("phenotypes", "association", "baselines")
 """Groups whose assets follow. Few-shot ones are of few codes alone, which Dagster's partitions do not know."""
 
-_AC = dg.AutomationCondition
-CONDITION = (
+_AC: Any = dg.AutomationCondition
+CONDITION: dg.AutomationCondition[dg.AssetKey] = (
     (
         _AC.any_deps_match(_AC.data_version_changed())
         | _AC.any_deps_match(_AC.will_be_requested())

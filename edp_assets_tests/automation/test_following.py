@@ -74,7 +74,9 @@ def test_following__one_changed_label_asks_for_its_code_in_every_organ_and_nothi
     for name in ("mae/phenotype_models", "mae/edp_scores", "mae/gwas_summary_stats", "mae/gene_hits"):
         assert asked[name] == ORGAN_CODE
     assert asked["icd10_whole_cohort/gwas_summary_stats"] == {"K76"}
-    by_code = {name: keys for name, keys in asked.items() if "icd10" in REGISTRY[tuple(name.split("/"))].spec.dimensions}
+    by_code = {
+        name: keys for name, keys in asked.items() if "icd10" in REGISTRY[tuple(name.split("/"))].spec.dimensions
+    }
     assert all("K76" in str(key) for keys in by_code.values() for key in keys)
     groups = {REGISTRY[tuple(name.split("/"))].group for name in asked}
     assert groups <= {"phenotypes", "association", "baselines"}
@@ -86,7 +88,9 @@ def test_following__encoders_never_follow(instance: dg.DagsterInstance) -> None:
     tick = Ticks(instance)
     tell(instance, ("masked_crops",), "liver", "b")
     assert not any("encoder" in name or "embeddings" in name for name in tick())
-    conditions = {key for key in REGISTRY if defs.resolve_asset_graph().get(dg.AssetKey(list(key))).automation_condition}
+    conditions = {
+        key for key in REGISTRY if defs.resolve_asset_graph().get(dg.AssetKey(list(key))).automation_condition
+    }
     assert ("mae", "phenotype_models") in conditions
     assert not {key for key in conditions if REGISTRY[key].group in ("encoders", "imaging", "cohort", "few_shot")}
 

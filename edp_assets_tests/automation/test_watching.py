@@ -43,9 +43,7 @@ class Looks:
 
 def end(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.DagsterRunStatus, **tags: str) -> None:
     """Leave the run that a request asked for in a status."""
-    instance.create_run_for_job(
-        refresh, tags={"dagster/run_key": str(request.run_key), **tags}, status=status
-    )
+    instance.create_run_for_job(refresh, tags={"dagster/run_key": str(request.run_key), **tags}, status=status)
 
 
 def test_look__sees_replaced_tables_genotypes_and_new_images(home: Home, folder: Path) -> None:
@@ -102,9 +100,7 @@ def test_seen__settings_are_seen_only_if_older_than_the_last_run(home: Home, fol
     assert changed(seen(Workspace(home)), look(Workspace(home).cohort)) == ["cohort.toml"]
 
 
-def test_sensor__waits_while_another_process_is_at_work(
-    instance: dg.DagsterInstance, home: Home, folder: Path
-) -> None:
+def test_sensor__waits_while_another_process_is_at_work(instance: dg.DagsterInstance, home: Home, folder: Path) -> None:
     looks = Looks(instance)
     looks()
     diagnose(folder, "290", "K760")
