@@ -1,1 +1,1 @@
-"""WHEN it is rebuilt: the watch on the cohort's files, schedules, jobs, and conditions on assets. Nothing is computed."""
+"""WHEN it is rebuilt: a watch on the cohort's files, schedules, jobs, conditions on assets. Nothing is computed."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib import import_module
 
 import dagster as dg
+from pydantic import Field
 
 from edp_assets.automation.alive import alive
 from edp_assets.refresh import refresh as edp_refresh
@@ -28,10 +29,10 @@ Say = Callable[[str], None]
 class Chosen(dg.Config):
     """What of the cohort a run is for; empty: all of it."""
 
-    organs: list[str] = []
-    icd10: list[str] = []
-    encoders: list[str] = []
-    select: str = ""
+    organs: list[str] = Field(default=[], description="only these organs")
+    icd10: list[str] = Field(default=[], description="only these ICD-10 codes, or set.label")
+    encoders: list[str] = Field(default=[], description="only these encoders")
+    select: str = Field(default="", description="only these assets, in Dagster's selection syntax")
 
     def choice(self) -> Choice:
         """Return it as the runner takes it."""
@@ -113,8 +114,8 @@ def _job(name: str, description: str, work: Callable[[Workspace, Choice, Say], N
 
 refresh = _job(
     "refresh",
-    "Compare labels, scans, withdrawals and settings with what is stored, make what is missing and what they touch, and "
-    "build the report: `edp refresh`.",
+    "Compare labels, scans, withdrawals and settings with what is stored, make what is missing or touched by a change, "
+    "and build the report: `edp refresh`.",
     refresh_chosen,
 )
 train_encoders = _job(

@@ -49,7 +49,7 @@ def _modified(folder: str) -> int:
 
 @lru_cache(maxsize=2)
 def _image_folders(folder: Path, scans: Path, stamp: str, channels: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the folders of a scans table's files; `stamp` is the table's signature: unchanged, it is not read again."""
+    """Return the folders of a scans table's files; by `stamp`, its signature, it is read once."""
     columns = ["mask", *(f"image_{channel}" for channel in channels)]
     table, _, _ = read_text_table(scans, scans.name, columns.__contains__, [])
     if table is None:

@@ -38,7 +38,7 @@ def key_to_cell(key: str, dimensions: tuple[str, ...]) -> Cell:
 class LakeIOManager(dg.IOManager):
     """Stores `Stored` partitions in the Parquet lake and mirrors the contract tables in the warehouse."""
 
-    def handle_output(self, context: dg.OutputContext, obj: StageOutput) -> Iterator[dg.DagsterEvent]:
+    def handle_output(self, context: dg.OutputContext, obj: StageOutput) -> Iterator[dg.DagsterEvent]:  # type: ignore[override]
         """Write every partition as it is made, with its provenance; then refresh the warehouse once."""
         workspace, spec = Workspace.current(), obj.spec
         fingerprints = Fingerprints(workspace, spec)
@@ -73,7 +73,7 @@ class LakeIOManager(dg.IOManager):
 class CheckpointIOManager(dg.IOManager):
     """Stores trained encoders as safetensors files."""
 
-    def handle_output(self, context: dg.OutputContext, obj: StageOutput) -> Iterator[dg.DagsterEvent]:
+    def handle_output(self, context: dg.OutputContext, obj: StageOutput) -> Iterator[dg.DagsterEvent]:  # type: ignore[override]
         """Write every trained encoder as it is made; the file that training resumed from is then done with."""
         workspace, spec = Workspace.current(), obj.spec
         fingerprints = Fingerprints(workspace, spec)
