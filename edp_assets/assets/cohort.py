@@ -125,6 +125,7 @@ def icd10_codes(
     table="icd10_cases",
     inputs={"diagnoses": diagnoses, "binary_labels": binary_labels},
     rows={"diagnoses": "counts_for", "binary_labels": "icd10"},
+    guarded_by=(icd10_codes,),
 )
 def icd10_cases(run: StageRun, diagnoses: pl.DataFrame, binary_labels: pl.DataFrame) -> Stored:
     """The label source: the code's (or other label's) cases in the whole cohort, finer codes rolled up to it."""

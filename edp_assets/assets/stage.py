@@ -65,6 +65,7 @@ def stage(
     inputs: Mapping[str, Stage] | None = None,
     streamed: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
+    guarded_by: tuple[Stage, ...] = (),
     at_once: int | None = None,
     rows: Mapping[str, str] | None = None,
     settings: tuple[str, ...] = (),
@@ -85,6 +86,7 @@ def stage(
         rows: argument -> column, where a cell uses the rows that hold its own key and no others.
         streamed: arguments that are handed over unread, as a `Partition`.
         optional: arguments that count for nothing where they have no rows, see `StageSpec`.
+        guarded_by: stages whose failed checks hold this one though it does not read them.
         at_once: most cells of an organ that one call makes: the function takes a list of runs, and of each input a
             list, and returns a `Together`. None: a call is one cell.
         settings: what of the settings it uses, see `StageSpec`.
@@ -104,6 +106,7 @@ def stage(
         settings=settings,
         files=files,
         optional=optional,
+        guarded_by=tuple(guard.spec.asset for guard in guarded_by),
     )
 
     def decorate(function: Callable[..., Any]) -> Stage:
@@ -164,7 +167,7 @@ def _cells(
     workspace = Workspace.current()
     verdicts = Verdicts(workspace)
     asked = sorted(cells_of(context, spec.dimensions), key=lambda cell: (dict(cell).get("organ", ""), cell))
-    held = verdicts.holds_above(spec, asked)
+    held = verdicts.holds_above(spec, asked, look=True)
     free = [cell for cell in asked if cell not in held]
     for cells in _groups(free, at_once or 1):
         started = time.monotonic()
@@ -181,7 +184,7 @@ def _cells(
         seconds = round((time.monotonic() - started) / len(cells), 2)
         members = made.members if isinstance(made, Together) else [made]
         for cell, member in zip(cells, members, strict=True):
-            _tell(context, cell, member, seconds, verdicts.ensure(spec.asset, cell))
+            _tell(context, cell, member, seconds, verdicts.of_made(spec.asset, cell))
     verdicts.mirror()
     if held:
         # The step fails as a whole: tell Dagster what it made all the same.

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from edp_assets.assets.stage import REGISTRY
+from edp_assets.checks.people import is_clean, withdrawn_found
 from edp_assets.runner.choice import Choice, Dimensions, chosen_stages, describe
-from edp_assets.runner.execute import StageFailedError, end_orphans, materialise, tell_checks
+from edp_assets.runner.execute import StageFailedError, end_orphans, materialise, tell_checks, tell_looks
 from edp_assets.runner.holding import Holding
 from edp_assets.runner.ranges import ranges
 from edp_assets.storage import warehouse
@@ -28,12 +29,16 @@ Say = Callable[[str], None]
 
 @dataclass
 class Outcome:
-    """What a run did: partitions made, found current, and held by failed checks, by asset; and which checks failed."""
+    """What a run did: partitions made, found current, and held by failed checks, by asset; and which checks failed.
+
+    `withdrawn` says where people who withdrew are still found, which holds nothing.
+    """
 
     made: dict[str, int] = field(default_factory=dict)
     current: dict[str, int] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
     holds: list[Hold] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -58,6 +63,9 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             cells = [cell for cell in cells if cell not in held]
             current = workspace.current_cells(stage.spec, cells)
             stale = [cell for cell in cells if cell not in current]
+            # Before anything is built on a file it is looked at: of what is current it was, when that was built.
+            held += (unfit := holding.of(stage.spec, stale, look=True))
+            stale = [cell for cell in stale if cell not in unfit]
             outcome.current[name] = len(current)
             if held:
                 outcome.held[name] = len(held)
@@ -75,7 +83,11 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             if name == "icd10_codes":
                 dimensions.add_codes()
         outcome.holds = holding.told()
-    _mirror(workspace)
+        _mirror(workspace)
+        made = [stage for stage in stages if "/".join(stage.spec.asset) in outcome.made]
+        if made or not is_clean(workspace):
+            tell_looks(instance, made)
+        outcome.withdrawn = withdrawn_found(workspace)
     outcome.seconds = time.monotonic() - started
     return outcome
 

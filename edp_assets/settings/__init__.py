@@ -26,9 +26,14 @@ from edp_assets.settings.checks import (
     ChecksSettings,
     DuplicateVariantsCheck,
     EffectOutliersCheck,
+    EmbeddingCollapseCheck,
+    LabelPrevalenceCheck,
     LambdaGcCheck,
+    RowCountsCheck,
     SampleSizeCheck,
+    SchemaCheck,
     Severity,
+    WithdrawnPeopleCheck,
 )
 from edp_assets.settings.encoders import (
     VIT_SIZES,
@@ -68,6 +73,7 @@ __all__ = [
     "CodeLevel",
     "DuplicateVariantsCheck",
     "EffectOutliersCheck",
+    "EmbeddingCollapseCheck",
     "EncoderName",
     "EncoderSettings",
     "EngineSettings",
@@ -79,6 +85,7 @@ __all__ = [
     "ImagenetSettings",
     "IslandSettings",
     "ItemStatistic",
+    "LabelPrevalenceCheck",
     "LabelSetSettings",
     "LabelSettings",
     "LambdaGcCheck",
@@ -87,7 +94,9 @@ __all__ = [
     "OrganSettings",
     "PooledSettings",
     "RegenieSettings",
+    "RowCountsCheck",
     "SampleSizeCheck",
+    "SchemaCheck",
     "Section",
     "SetName",
     "Settings",
@@ -95,6 +104,7 @@ __all__ = [
     "StudySettings",
     "TokenStatistic",
     "VideoMaeSettings",
+    "WithdrawnPeopleCheck",
 ]
 
 

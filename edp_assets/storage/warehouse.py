@@ -28,8 +28,8 @@ _TYPES: dict[Any, str] = {
     pl.Boolean: "BOOLEAN", pl.List(pl.Float32): "FLOAT[]", pl.List(pl.Float64): "DOUBLE[]",
 }  # fmt: skip
 
-BESIDE = ("excluded", "asset_checks")
-"""Tables whose rows lie beside those of other tables' partitions, as `<table>.parquet`."""
+BESIDE = {"excluded": ("excluded",), "asset_checks": ("asset_checks", "failed_checks")}
+"""Tables whose rows lie beside those of other tables' partitions, with the names of these files."""
 
 PARTITION = "stored_asset", "stored_cell"
 """Two further columns of each warehouse table: which stored partition a row is from, so that it can be replaced."""
@@ -71,16 +71,27 @@ def connect(
 
 
 def refresh(path: Path, lake: Lake, table: str, asset: tuple[str, ...], cells: Iterable[Cell]) -> None:
-    """Replace the rows of the given stored partitions, in the table they belong to, in one transaction."""
+    """Replace the rows of the given stored partitions, in the table they belong to, in one transaction.
+
+    Of a table that the warehouse does not have, what lies beside its partitions alone is brought: no file is read.
+    """
     if table not in (*WAREHOUSE_TABLES, *WAREHOUSE_VIEWS):
-        cells = [cell for cell in cells if any(lake.beside(asset, cell, name).exists() for name in BESIDE)]
+        beside = [name for names in BESIDE.values() for name in names]
+        with_files = {cell for cell in cells if any(lake.beside(asset, cell, name).exists() for name in beside)}
+    else:
+        with_files = None
     with connect(path) as connection:
         connection.execute("BEGIN")
         _create_tables(connection)
+        # Of the others there is nothing to bring but the end of what was there.
+        known = _cells_beside(connection, asset) if with_files is not None else set()
         for cell in cells:
+            if with_files is not None and cell not in with_files and "|".join(k for _, k in cell) not in known:
+                continue
             _mirror(connection, lake, table, asset, cell)
         for name in WAREHOUSE_VIEWS:
-            _create_view(connection, lake, name)
+            if with_files is None or not _exists(connection, name):
+                _create_view(connection, lake, name)
         connection.execute("COMMIT")
 
 
@@ -97,6 +108,20 @@ def rebuild(path: Path, lake: Lake, assets: Iterable[tuple[str, tuple[str, ...]]
         for name in WAREHOUSE_VIEWS:
             _create_view(connection, lake, name)
         connection.execute("COMMIT")
+
+
+def _cells_beside(connection: duckdb.DuckDBPyConnection, asset: tuple[str, ...]) -> set[str]:
+    """Return the partitions of an asset of which the tables of `BESIDE` have rows."""
+    found = set()
+    for table in BESIDE:
+        sql = f"SELECT DISTINCT {PARTITION[1]} FROM {table} WHERE {PARTITION[0]} = ?"  # noqa: S608
+        found |= {cell for (cell,) in connection.execute(sql, ["/".join(asset)]).fetchall()}
+    return found
+
+
+def _exists(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    sql = "SELECT count(*) FROM information_schema.tables WHERE table_name = ?"
+    return bool(connection.execute(sql, [name]).fetchall()[0][0])
 
 
 def query(path: Path, sql: str, parameters: Iterable[Any] = ()) -> pl.DataFrame:
@@ -125,16 +150,18 @@ def _mirror(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, asset
     """Bring one stored partition's rows, whom it left out, and what its checks found into the warehouse."""
     file = lake.path(asset, cell)
     if table in WAREHOUSE_TABLES:
-        _replace(connection, table, file, asset, cell)
-    for name in BESIDE:
-        _replace(connection, name, lake.beside(asset, cell, name), asset, cell)
+        _replace(connection, table, [file], asset, cell)
+    for name, beside in BESIDE.items():
+        _replace(connection, name, [lake.beside(asset, cell, each) for each in beside], asset, cell)
 
 
-def _replace(connection: duckdb.DuckDBPyConnection, table: str, file: Path, asset: tuple[str, ...], cell: Cell) -> None:
+def _replace(
+    connection: duckdb.DuckDBPyConnection, table: str, files: Iterable[Path], asset: tuple[str, ...], cell: Cell
+) -> None:
     """Replace one stored partition's rows; table names are this module's own constants, all else is a parameter."""
     place = ["/".join(asset), "|".join(key for _, key in cell)]
     connection.execute(f"DELETE FROM {table} WHERE {PARTITION[0]} = ? AND {PARTITION[1]} = ?", place)  # noqa: S608
-    if file.exists():
+    for file in (file for file in files if file.exists()):
         columns = ", ".join(SCHEMAS[table])
         connection.execute(
             f"INSERT INTO {table} ({columns}, {', '.join(PARTITION)}) "  # noqa: S608
