@@ -16,7 +16,7 @@ from edp_assets.storage.home import Home
 if TYPE_CHECKING:
     import polars as pl
 
-    from edp_assets.runner import Choice, Outcome
+    from edp_assets.runner import Outcome
 
 
 class _Failure(click.ClickException):
@@ -102,6 +102,21 @@ def run(cohort: Path, **choices: Any) -> None:
 
 
 @cli.command()
+@click.argument("cohort", type=click.Path(path_type=Path))
+@_choices
+@_readable
+def refresh(cohort: Path, **choices: Any) -> None:
+    """Compare labels, scans and withdrawals with what is stored; rebuild only what they touch; say what and why."""
+    home = Home.from_environment()
+    outcome = _refresh(home, cohort, choices)
+    if outcome.made:
+        _close(home)
+    elif not (outcome.holds or outcome.withdrawn):
+        _say("nothing has changed: there is nothing to do")
+    _tell_held(outcome)
+
+
+@cli.command()
 @click.option("--seed", default=0, show_default=True, help="Draw another cohort.")
 @click.option("--participants", default=3000, show_default=True, help="Genotyped people.")
 @click.option("--imaged", default=1200, show_default=True, help="People with scans, of these.")
@@ -126,31 +141,25 @@ def demo(seed: int, participants: int, imaged: int, **choices: Any) -> None:
 
 
 def _run(folder: Path, choices: dict[str, Any]) -> None:
-    from edp_assets.cohort.check import check_cohort
-    from edp_assets.cohort.problems import CohortError, refused
-
+    """Bring the chosen part of the graph up to date, and close with all tables."""
     home = Home.from_environment()
-    # Before anything is written: what stops a run is told at once, before any work starts.
-    problems = check_cohort(folder, deep=False)
-    if refused(problems):
-        raise CohortError(refused(problems))
-    from edp_assets.runner import Choice, run
-    from edp_assets.storage.workspace import Workspace
-
-    with home.writing():
-        home.prepare()
-        home.bind(folder)
-        _show_progress()
-        notes = sum(problem.severity != "refused" for problem in problems)
-        if notes:
-            _say(f"{notes} note(s) on the cohort: `edp check {folder}` lists them; what is left out is in `excluded`")
-        choice: Choice = Choice(choices["organs"], choices["icd10"], choices["encoders"], choices["select"])
-        outcome = run(Workspace(home), choice, _say)
-    made = sum(outcome.made.values())
-    kept = sum(outcome.current.values())
-    _say(f"\n{made} partitions made, {kept} were current, in {outcome.seconds:.0f} s")
+    outcome = _refresh(home, folder, choices)
     _close(home)
     _tell_held(outcome)
+
+
+def _refresh(home: Home, folder: Path, choices: dict[str, Any]) -> Outcome:
+    from edp_assets.refresh import refresh
+    from edp_assets.runner import Choice
+
+    _show_progress()
+    choice = Choice(choices["organs"], choices["icd10"], choices["encoders"], choices["select"])
+    outcome = refresh(home, folder, choice, _say)
+    for line in outcome.changes:
+        _say(f"changed: {line}")
+    made = sum(outcome.made.values())
+    _say(f"\n{made} partitions made, {sum(outcome.current.values())} were current, in {outcome.seconds:.0f} s")
+    return outcome
 
 
 def _tell_held(outcome: Outcome) -> None:

@@ -15,13 +15,16 @@ from edp_assets.storage.workspace import Asset
 HELD_SHOWN = 5
 """Failures of the same check of an asset that a run's last words list."""
 
+# Rows of retired codes, which are kept as they were, count no more.
 _HITS = """
 WITH cells AS (
     SELECT encoder, organ, icd10,
            max(cases) FILTER (method = 'classifier') AS cases,
            max(roc_auc_out_of_fold) AS auc,
            count(*) FILTER (selected) AS selected
-    FROM phenotype_selection GROUP BY encoder, organ, icd10
+    FROM phenotype_selection
+    WHERE icd10 NOT IN (SELECT icd10 FROM icd10_codes WHERE retired)
+    GROUP BY encoder, organ, icd10
 ), genes AS (
     SELECT DISTINCT encoder, organ, icd10, method, gene FROM gene_hits WHERE gene IS NOT NULL
 ), whole AS (
@@ -41,13 +44,20 @@ LEFT JOIN whole w ON w.icd10 = c.icd10 AND w.gene = g.gene
 GROUP BY ALL ORDER BY c.encoder, c.organ, c.icd10
 """
 
+_CELLS = """
+SELECT DISTINCT encoder, organ, icd10 FROM phenotype_selection
+WHERE icd10 NOT IN (SELECT icd10 FROM icd10_codes WHERE retired) ORDER BY ALL
+"""
+
 _LEADS = "SELECT encoder, organ, icd10, method, chromosome, locus_start, locus_end FROM lead_variants"
 
 _ORGANS = """
 SELECT o.organ, count(*) AS scans, g.source, g.genes
 FROM organ_volumes o LEFT JOIN (
     SELECT organ, coalesce(encoder, method) AS source, count(DISTINCT gene) AS genes
-    FROM gene_hits WHERE organ IS NOT NULL GROUP BY ALL
+    FROM gene_hits
+    WHERE organ IS NOT NULL AND (icd10 IS NULL OR icd10 NOT IN (SELECT icd10 FROM icd10_codes WHERE retired))
+    GROUP BY ALL
 ) g ON g.organ = o.organ
 GROUP BY o.organ, g.source, g.genes ORDER BY o.organ
 """
@@ -88,7 +98,7 @@ def loci_by_disease(path: Path, gap_kb: float = 500) -> pl.DataFrame:
     together, and between an EDP and the code itself.
     """
     leads = warehouse.query(path, _LEADS)
-    cells = warehouse.query(path, "SELECT DISTINCT encoder, organ, icd10 FROM phenotype_selection ORDER BY ALL")
+    cells = warehouse.query(path, _CELLS)
     loci = merge_loci(leads, ["encoder", "organ", "icd10", "method"], gap_kb)
     rows = []
     for cell in cells.iter_rows(named=True):

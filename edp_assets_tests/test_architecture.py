@@ -27,9 +27,10 @@ RANKS = {
     "edp_assets.checks": 6,
     "edp_assets.graph": 7,
     "edp_assets.runner": 8,
-    "edp_assets.automation": 9,
-    "edp_assets.definitions": 10,
-    "edp_assets.cli": 11,
+    "edp_assets.refresh": 9,
+    "edp_assets.automation": 10,
+    "edp_assets.definitions": 11,
+    "edp_assets.cli": 12,
 }
 WITHOUT_DAGSTER = (
     "edp_assets.settings", "edp_assets.science", "edp_assets.figures", "edp_assets.engines", "edp_assets.cohort",

@@ -90,12 +90,15 @@ def binary_labels(run: StageRun, participants: pl.DataFrame) -> Stored:
     inputs={"diagnoses": diagnoses, "binary_labels": binary_labels, "participants": participants},
     settings=("labels",),
     files=("scans", "withdrawn"),
-    code_version="2",
+    code_version="3",
 )
 def icd10_codes(
     run: StageRun, diagnoses: pl.DataFrame, binary_labels: pl.DataFrame, participants: pl.DataFrame
 ) -> Stored:
-    """Every code and other label with its cases, and whether it becomes a phenotype: enough cases among the imaged."""
+    """Every code and other label with its cases, and whether it becomes a phenotype: enough cases among the imaged.
+
+    A code that was studied before and is no more is retired: what was made of it is kept as it was, and not counted.
+    """
     cohort, settings = run.workspace.cohort, run.workspace.settings.labels
     imaged = read_scans(cohort, set(participants["eid"])).table["eid"].unique()
     of_icd10 = case_table(diagnoses, settings.level)
@@ -107,15 +110,21 @@ def icd10_codes(
         cases_imaged=pl.col("eid").is_in(imaged.implode()).sum(),
         studied=pl.col("icd10").first().is_in([*codes, *labels]),
     )
+    before = {key for ((_, key),) in run.workspace.lake.cells(("icd10_cases",))}
+    retired = sorted(before - {*codes, *labels})
+    vanished = pl.DataFrame({"icd10": sorted(before - set(frame["icd10"]))}, schema={"icd10": pl.String})
+    frame = pl.concat([frame, vanished.with_columns(cases=0, cases_imaged=0, studied=False)], how="diagonal_relaxed")
     names = frame["icd10"].to_list()
     frame = frame.with_columns(
+        retired=pl.col("icd10").is_in(retired),
         label_set=pl.Series(map(label_set, names), dtype=pl.String),
         chapter=pl.Series(map(chapter, names), dtype=pl.String),
         description=pl.Series(map(description, names), dtype=pl.String),
     )
     asked_for = [problem for problem in problems + others if problem.severity == "excluded"]
     left_out = [Exclusion(None, None, "icd10_codes", f"{p.where}: {p.found}") for p in asked_for]
-    return Stored(frame.sort("icd10"), left_out, {"studied": len(codes) + len(labels)})
+    told = {"studied": len(codes) + len(labels), "retired": len(retired)}
+    return Stored(frame.sort("icd10").select(list(SCHEMAS["icd10_codes"])), left_out, told)
 
 
 @stage(
@@ -125,7 +134,6 @@ def icd10_codes(
     table="icd10_cases",
     inputs={"diagnoses": diagnoses, "binary_labels": binary_labels},
     rows={"diagnoses": "counts_for", "binary_labels": "icd10"},
-    guarded_by=(icd10_codes,),
 )
 def icd10_cases(run: StageRun, diagnoses: pl.DataFrame, binary_labels: pl.DataFrame) -> Stored:
     """The label source: the code's (or other label's) cases in the whole cohort, finer codes rolled up to it."""

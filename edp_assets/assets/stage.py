@@ -20,7 +20,7 @@ from edp_assets.storage.io_managers import StageOutput, cells_of
 from edp_assets.storage.lake import Cell, Partitions, Stored, Together
 from edp_assets.storage.schemas import SCHEMAS
 from edp_assets.storage.verdicts import Hold, Verdicts
-from edp_assets.storage.workspace import StageSpec, Workspace
+from edp_assets.storage.workspace import CODES, StageSpec, Workspace
 
 GROUPS = ("cohort", "imaging", "encoders", "evidence", "phenotypes", "association", "baselines", "few_shot")
 """Asset groups in the order of the flow."""
@@ -65,7 +65,6 @@ def stage(
     inputs: Mapping[str, Stage] | None = None,
     streamed: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
-    guarded_by: tuple[Stage, ...] = (),
     at_once: int | None = None,
     rows: Mapping[str, str] | None = None,
     settings: tuple[str, ...] = (),
@@ -86,7 +85,6 @@ def stage(
         rows: argument -> column, where a cell uses the rows that hold its own key and no others.
         streamed: arguments that are handed over unread, as a `Partition`.
         optional: arguments that count for nothing where they have no rows, see `StageSpec`.
-        guarded_by: stages whose failed checks hold this one though it does not read them.
         at_once: most cells of an organ that one call makes: the function takes a list of runs, and of each input a
             list, and returns a `Together`. None: a call is one cell.
         settings: what of the settings it uses, see `StageSpec`.
@@ -96,8 +94,11 @@ def stage(
         checkpoint: stored as an encoder file, not as a table.
     """
     upstream = {name: made.spec for name, made in (inputs or {}).items()}
+    asset = tuple(key.split("/"))
+    # Which codes there are, the table of codes says: its checks hold whatever is made of any, all that is left too.
+    of_codes = any("icd10" in names for names in (dimensions, *(above.dimensions for above in upstream.values())))
     spec = StageSpec(
-        asset=tuple(key.split("/")),
+        asset=asset,
         dimensions=tuple(sorted(dimensions)),
         table=table,
         code_version=code_version,
@@ -106,7 +107,7 @@ def stage(
         settings=settings,
         files=files,
         optional=optional,
-        guarded_by=tuple(guard.spec.asset for guard in guarded_by),
+        guarded_by=(CODES,) if of_codes and asset != CODES else (),
     )
 
     def decorate(function: Callable[..., Any]) -> Stage:

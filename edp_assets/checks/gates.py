@@ -121,11 +121,11 @@ def _all_looks(verdicts: Verdicts, look: Look, *, make: bool) -> tuple[pl.DataFr
         frames = [_with_partition(pl.read_parquet(path, hive_partitioning=False), cell) for cell, path in failed]
         return pl.concat([_NONE, *frames]), {"stored_partitions": len(cells), "looked_at": 0}
     compared = "row_counts" in look.checks
-    current = verdicts.workspace.current_cells(look.spec, cells) if compared else set()
-    found = [(cell, verdicts.look(asset, cell, current=cell in current)) for cell in cells]
+    stale = verdicts.workspace.stale_cells(look.spec, cells) if compared else cells
+    found = [(cell, verdicts.look(asset, cell, current=cell not in stale)) for cell in cells]
     frames = [_with_partition(rows, cell) for cell, rows in found if rows is not None]
     counts = {"stored_partitions": len(cells), "looked_at": len(cells)}
-    return pl.concat([_NONE, *frames]), counts | ({"current": len(current)} if compared else {})
+    return pl.concat([_NONE, *frames]), counts | ({"current": len(cells) - len(stale)} if compared else {})
 
 
 _NONE = empty(TABLE).with_columns(partition=pl.lit(""))

@@ -19,13 +19,12 @@ from edp_assets.checks.gates import register_look
 from edp_assets.storage.lake import Cell, Lake, Partition
 from edp_assets.storage.schemas import KEYS, SCHEMAS
 from edp_assets.storage.table_files import PROVENANCE, Provenance, parquet_schema
-from edp_assets.storage.workspace import Asset, StageSpec, Workspace
+from edp_assets.storage.workspace import CODES, Asset, StageSpec, Workspace
 
 SCHEMA = "Columns, types, missing values, row count and repeated keys of each file, as its table is declared."
 ROW_COUNTS = "Rows against those of the stage before, less those left out and counted: nothing is lost in silence."
 
 _BATCH = 65_536
-ICD10_CODES = ("icd10_codes",)
 
 
 def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell, current: bool) -> pl.DataFrame:
@@ -213,7 +212,7 @@ def _scores(counts: Counts, chosen: str, column: str) -> Expected:
 
 def _cases(counts: Counts) -> Expected | None:
     """Return what `icd10_codes`, made of the same diagnoses, counts for the code."""
-    made_of = (*counts.spec.inputs.values(), ICD10_CODES)
+    made_of = (*counts.spec.inputs.values(), CODES)
     versions = tuple(Partition(counts.lake, asset, ()).version for asset in made_of)
     cases = _cases_of_codes(counts.workspace, versions).get(dict(counts.cell)["icd10"])
     return None if cases is None else Expected(cases, "the code's cases in icd10_codes")
@@ -222,9 +221,9 @@ def _cases(counts: Counts) -> Expected | None:
 @lru_cache(maxsize=1)
 def _cases_of_codes(workspace: Workspace, _versions: tuple[str | None, ...]) -> dict[str, int]:
     """Return the cases of each code; none where the codes are of other diagnoses than there are now."""
-    if not workspace.current_cells(REGISTRY[ICD10_CODES].spec, [()]):
+    if workspace.stale_cells(REGISTRY[CODES].spec, [()]):
         return {}
-    return dict(Partition(workspace.lake, ICD10_CODES, ()).columns("icd10", "cases").iter_rows())
+    return dict(Partition(workspace.lake, CODES, ()).columns("icd10", "cases").iter_rows())
 
 
 def _stored_variants(counts: Counts) -> Expected | None:

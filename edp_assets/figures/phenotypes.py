@@ -23,6 +23,7 @@ from edp_assets.figures.render import (
     SMALL,
     VERMILION,
     axes_points,
+    lay_out,
     new_figure,
     style_axes,
 )
@@ -112,7 +113,7 @@ def percentage_pval(enrichment: pl.DataFrame, title: str = "", *, max_p: float =
     panels = [(ax, table.filter(pl.col("cluster") == cluster)) for ax, cluster in zip(axes, clusters, strict=False)]
     for ax, points in panels:
         _enrichment_points(ax, points, palette, max_p)
-    fig.draw_without_rendering()
+    lay_out(fig)
     for ax, points in panels:
         best = best_codes(points, "neg_log_10_p_fisher", 4 if rows > 2 else 8)
         label_codes(ax, best, points, "percentage", "neg_log_10_p_fisher", axes_points(ax, laid_out=True))

@@ -121,7 +121,7 @@ def _free_places(points: NDArray, halves: Sequence[float], blocked: NDArray, wid
 def to_png(fig: Figure) -> bytes:
     """Return the figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"optimize": True})
+    fig.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
 
 
@@ -135,11 +135,17 @@ def png_to_markdown(png: bytes, alt: str = "figure") -> str:
     return f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
+def lay_out(fig: Figure) -> None:
+    """Lay the figure out for good: what is placed by it stays there, and drawing does not do it again."""
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+
+
 def axes_points(ax: Axes, *, laid_out: bool = False) -> NDArray[np.float64]:
     """Return the width and height of the axes in points; the figure is laid out first, unless it is already."""
     fig = ax.get_figure(root=True)
     assert fig is not None  # noqa: S101  axes of this package always lie in a figure
     if not laid_out:
-        fig.draw_without_rendering()
+        lay_out(fig)
     box = ax.get_window_extent()
     return np.array([box.width, box.height]) * 72 / fig.dpi

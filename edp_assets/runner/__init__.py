@@ -14,13 +14,14 @@ import dagster as dg
 
 from edp_assets.assets.stage import REGISTRY
 from edp_assets.checks.people import is_clean, withdrawn_found
-from edp_assets.runner.choice import Choice, Dimensions, chosen_stages, describe
+from edp_assets.runner import changes
+from edp_assets.runner.choice import Choice, Dimensions, chosen_stages, describe, reasons
 from edp_assets.runner.execute import StageFailedError, end_orphans, materialise, tell_checks, tell_looks
 from edp_assets.runner.holding import Holding
 from edp_assets.runner.ranges import ranges
 from edp_assets.storage import warehouse
 from edp_assets.storage.verdicts import GATES, Hold, Verdicts
-from edp_assets.storage.workspace import Workspace
+from edp_assets.storage.workspace import CODES, Workspace
 
 __all__ = ["Choice", "Outcome", "StageFailedError", "rebuild_warehouse", "run"]
 
@@ -32,6 +33,7 @@ class Outcome:
     """What a run did: partitions made, found current, and held by failed checks, by asset; and which checks failed.
 
     `withdrawn` says where people who withdrew are still found, which holds nothing.
+    `changes` says in words what of the cohort had changed since the run before: labels, scans, participants.
     """
 
     made: dict[str, int] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class Outcome:
     held: dict[str, int] = field(default_factory=dict)
     holds: list[Hold] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -61,26 +64,26 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             cells = dimensions.cells(stage)
             held = holding.of(stage.spec, cells)
             cells = [cell for cell in cells if cell not in held]
-            current = workspace.current_cells(stage.spec, cells)
-            stale = [cell for cell in cells if cell not in current]
+            stale = workspace.stale_cells(stage.spec, cells)
             # Before anything is built on a file it is looked at: of what is current it was, when that was built.
-            held += (unfit := holding.of(stage.spec, stale, look=True))
-            stale = [cell for cell in stale if cell not in unfit]
-            outcome.current[name] = len(current)
+            held += (unfit := holding.of(stage.spec, list(stale), look=True))
+            outcome.current[name] = len(cells) - len(stale)
+            stale = {cell: why for cell, why in stale.items() if cell not in unfit}
             if held:
                 outcome.held[name] = len(held)
                 say(f"[{number}/{len(stages)}] {name} held by failed checks upstream: {describe(held) or 'all'}")
             if stale:
-                what = f" {describe(stale)}" if stage.spec.dimensions else ""
-                say(f"[{number}/{len(stages)}] {name}{what}")
-                before = time.monotonic()
+                what = f" {describe(list(stale))}" if stage.spec.dimensions else ""
+                say(f"[{number}/{len(stages)}] {name}{what}{reasons(stale)}")
+                before, rows = time.monotonic(), changes.rows_of(workspace, stage.spec, stale)
                 for first, last in ranges(stale, dimensions.order):
                     materialise(instance, stage, first, last)
                 outcome.made[name] = len(stale)
                 say(f"[{number}/{len(stages)}] {name} done in {time.monotonic() - before:.1f} s")
+                outcome.changes += changes.told(stage.spec, rows, changes.rows_of(workspace, stage.spec, stale))
             if stage.spec.asset in GATES and (holding.check(stage.spec.asset, cells, say) or stale):
                 tell_checks(instance, stage)
-            if name == "icd10_codes":
+            if stage.spec.asset == CODES:
                 dimensions.add_codes()
         outcome.holds = holding.told()
         _mirror(workspace)

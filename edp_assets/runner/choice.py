@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -57,14 +58,15 @@ class Dimensions:
             raise ValueError(f"--organ {unknown[0]}: the cohort's organs are {', '.join(organs)}")
         self.keys: dict[str, list[str]] = {"organ": organs, "chromosome": workspace.chromosomes, "icd10": []}
         for name in ("organ", "chromosome"):
-            instance.add_dynamic_partitions(name, self.keys[name])
+            self._tell(name)
         self.add_codes()
 
     def add_codes(self) -> None:
         """Add the studied codes as partitions, once the stage that chooses them has run."""
-        if not self.workspace.lake.cells(("icd10_codes",)):
+        studied = self.workspace.keys("icd10")
+        if studied is None:
             return
-        codes = sorted(self.workspace.lake.read(("icd10_codes",), ()).filter("studied")["icd10"])
+        codes = sorted(studied)
         unknown = sorted(set(self.choice.icd10) - set(codes))
         if unknown:
             raise ValueError(f"--icd10 {unknown[0]} is not studied in this cohort; studied: {', '.join(codes)}")
@@ -74,7 +76,13 @@ class Dimensions:
                 f"[few_shot] codes: {unknown[0]} is not studied in this cohort; studied: {', '.join(codes)}"
             )
         self.keys["icd10"] = codes
-        self.instance.add_dynamic_partitions("icd10", codes)
+        self._tell("icd10")
+
+    def _tell(self, name: str) -> None:
+        """Tell Dagster the keys in use; retired ones are partitions no more, what is stored of them stays."""
+        self.instance.add_dynamic_partitions(name, self.keys[name])
+        for key in set(self.instance.get_dynamic_partitions(name)) - set(self.keys[name]):
+            self.instance.delete_dynamic_partition(name, key)
 
     def cells(self, stage: Stage) -> list[Cell]:
         """Return the chosen cells of a stage; few-shot stages are for the codes that the settings name."""
@@ -92,6 +100,15 @@ class Dimensions:
     def order(self) -> dict[str, list[str]]:
         """Return the keys of each dimension in the order in which Dagster counts a range."""
         return {name: list(self.instance.get_dynamic_partitions(name)) for name in DIMENSIONS}
+
+
+def reasons(stale: Mapping[Cell, Sequence[str]]) -> str:
+    """Return why cells are made, the commonest reason first: " (input icd10_cases; file genotypes of 3)"."""
+    counts = Counter(reason for of_cell in stale.values() for reason in of_cell)
+    if set(counts) == {"not made yet"}:
+        return ""
+    told = [reason if n == len(stale) else f"{reason} of {n}" for reason, n in counts.most_common(4)]
+    return f" ({'; '.join(told)}{'; ...' if len(counts) > 4 else ''})"
 
 
 def describe(cells: Sequence[Cell]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from edp_assets.assets.stage import REGISTRY
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.verdicts import Hold, Verdicts
-from edp_assets.storage.workspace import Asset, StageSpec
+from edp_assets.storage.workspace import Asset, StageSpec, restricted
 
 Say = Callable[[str], None]
 
@@ -29,9 +29,9 @@ class Holding:
             shared = set(REGISTRY[asset].spec.dimensions) & set(spec.dimensions)
             by_shared: dict[Cell, list[Hold]] = {}
             for cell, holds in above.items():
-                by_shared.setdefault(_restricted(cell, shared), []).extend(holds)
+                by_shared.setdefault(restricted(cell, shared), []).extend(holds)
             for cell in cells:
-                if holds := by_shared.get(_restricted(cell, shared), []):
+                if holds := by_shared.get(restricted(cell, shared), []):
                     held.setdefault(cell, []).extend(holds)
         if held:
             self._held.setdefault(spec.asset, {}).update(held)
@@ -51,7 +51,3 @@ class Holding:
     def told(self) -> list[Hold]:
         """Return the failed checks that held anything, each once."""
         return list(dict.fromkeys(hold for held in self._held.values() for holds in held.values() for hold in holds))
-
-
-def _restricted(cell: Cell, dimensions: set[str]) -> Cell:
-    return tuple(pair for pair in cell if pair[0] in dimensions)

@@ -65,7 +65,7 @@ class Checkpoints:
         for name, tensor in sorted(trained.state.items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        provenance = Provenance(inputs, digest.hexdigest(), len(trained.state))
+        provenance = Provenance.of(inputs, digest.hexdigest(), len(trained.state))
         save_encoder(path, trained, {"edp": provenance.to_json()})
         return provenance
 

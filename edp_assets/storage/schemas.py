@@ -50,6 +50,7 @@ SCHEMAS: dict[str, Schema] = {
         "cases": Column(pl.Int64, "cases in the whole cohort"),
         "cases_imaged": Column(pl.Int64, "cases among people with a scan"),
         "studied": Column(pl.Boolean, "whether it becomes a phenotype"),
+        "retired": Column(pl.Boolean, "was studied and is no more; what was made of it is kept as it was"),
     },
     "icd10_cases": {
         "icd10": Column(pl.String, "ICD-10 code"),

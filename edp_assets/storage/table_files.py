@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -29,17 +30,39 @@ PROVENANCE = b"edp"
 NOTES = b"edp_notes"
 
 
+class Fingerprint(str):
+    """The hash of what a partition is made from, with the hash of each part of it: tells what of it has changed."""
+
+    __slots__ = ("parts",)
+    parts: dict[str, str]
+
+    def __new__(cls, text: str, parts: Mapping[str, str]) -> Fingerprint:
+        """Return the text with its parts."""
+        made = super().__new__(cls, text)
+        made.parts = dict(parts)
+        return made
+
+
 @dataclass(frozen=True)
 class Provenance:
-    """What a stored partition was made from (`inputs`), and what it holds (`version`, a hash of its content)."""
+    """What a stored partition was made from (`inputs`), and what it holds (`version`, a hash of its content).
+
+    `parts` are those of the fingerprint: code, settings, inputs and files by name; empty in files of earlier versions.
+    """
 
     inputs: str
     version: str
     rows: int
+    parts: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, inputs: str, version: str, rows: int) -> Provenance:
+        """Return the provenance of what is made from `inputs`."""
+        return cls(str(inputs), version, rows, inputs.parts if isinstance(inputs, Fingerprint) else {})
 
     def to_json(self) -> str:
         """Return the text kept in a file's metadata."""
-        return json.dumps({"inputs": self.inputs, "version": self.version, "rows": self.rows})
+        return json.dumps({k: v for k, v in asdict(self).items() if k != "parts" or v})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Provenance:
@@ -93,7 +116,7 @@ class TableWriter:
         if not self._rows:
             self._waiting.append(_empty(self.table))
         self._flush()
-        provenance = Provenance(inputs, self._digest.hexdigest(), self._rows)
+        provenance = Provenance.of(inputs, self._digest.hexdigest(), self._rows)
         assert self._writer is not None  # noqa: S101
         self._writer.add_key_value_metadata({PROVENANCE.decode(): provenance.to_json()})
         if notes:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -21,8 +23,12 @@ from edp_assets.settings import Settings
 from edp_assets.storage.checkpoints import Checkpoints
 from edp_assets.storage.home import Home, HomeError
 from edp_assets.storage.lake import Cell, Lake, Provenance
+from edp_assets.storage.table_files import Fingerprint
 
 Asset = tuple[str, ...]
+
+CODES: Asset = ("icd10_codes",)
+"""The asset whose table says which codes are studied."""
 
 
 @dataclass(frozen=True)
@@ -106,15 +112,25 @@ class Workspace:
         """Return the stored partitions of an asset."""
         return self.lake.cells(asset) or self.checkpoints.cells(asset)
 
-    def current_cells(self, spec: StageSpec, cells: Iterable[Cell]) -> set[Cell]:
-        """Return those of the cells whose stored partition is made from what is there now."""
+    def keys(self, dimension: str) -> frozenset[str] | None:
+        """Return the partition keys that are in use now; None for the codes before they have been chosen."""
+        if dimension == "organ":
+            return frozenset(self.settings.organs)
+        if dimension == "chromosome":
+            return frozenset(self.chromosomes)
+        if not self.lake.path(CODES, ()).exists():
+            return None
+        return frozenset(self.lake.read(CODES, ()).filter("studied")["icd10"])
+
+    def stale_cells(self, spec: StageSpec, cells: Iterable[Cell]) -> dict[Cell, list[str]]:
+        """Return those of the cells that are not stored, or not made from what is there now, and what has changed."""
         fingerprints = Fingerprints(self, spec)
-        current = set()
+        stale = {}
         for cell in cells:
-            provenance = self.provenance(spec.asset, cell)
-            if provenance is not None and provenance.inputs == fingerprints.of(cell):
-                current.add(cell)
-        return current
+            provenance, now = self.provenance(spec.asset, cell), fingerprints.of(cell)
+            if provenance is None or provenance.inputs != now:
+                stale[cell] = why_stale(provenance, now)
+        return stale
 
     def files(self, name: str, cell: Cell) -> str:
         """Return the signature (sizes and modification times) of what a stage reads of the cohort folder."""
@@ -155,23 +171,13 @@ class Fingerprints:
 
     def __init__(self, workspace: Workspace, spec: StageSpec) -> None:
         self.workspace, self.spec = workspace, spec
-        self._versions: dict[str, dict[Cell, str]] = {}
-        for name, asset in spec.inputs.items():
-            if name in spec.rows:
-                continue
-            found = {cell: workspace.provenance(asset, cell) for cell in workspace.stored_cells(asset)}
-            optional = name in spec.optional
-            self._versions[name] = {
-                cell: p.version for cell, p in found.items() if p is not None and (p.rows or not optional)
-            }
+        self._keys: dict[str, frozenset[str] | None] = {}
+        self._shared: dict[str, set[str]] = defaultdict(set)
+        self._inputs = {name: self._versions(name) for name in spec.inputs if name not in spec.rows}
+        self._rows = {name: self._rows_by_key(name, column) for name, column in spec.rows.items()}
         self._files: dict[tuple[str, Cell], str] = {}
-        self._tables = {
-            name: workspace.lake.read(spec.inputs[name], ())
-            for name in spec.rows
-            if workspace.provenance(spec.inputs[name], ()) is not None
-        }
 
-    def of(self, cell: Cell) -> str:
+    def of(self, cell: Cell) -> Fingerprint:
         """Return the fingerprint of what the cell would be made from now."""
         keys, settings = dict(cell), self.workspace.settings
         used = {}
@@ -182,24 +188,67 @@ class Fingerprints:
                 used[name] = json.dumps(getattr(values, field))
             elif values.result_settings():  # of a section without effect nothing is kept: a new one makes nothing stale
                 used[name] = values.fingerprint()
-        inputs = {
-            name: sorted((c, v) for c, v in versions.items() if all(keys.get(d, k) == k for d, k in c))
-            for name, versions in self._versions.items()
-        }
-        inputs = {name: found for name, found in inputs.items() if found or name not in self.spec.optional}
-        for name, column in self.spec.rows.items():
+        inputs: dict[str, list[Any]] = {}
+        for name, by_shared in self._inputs.items():
+            found = by_shared.get(restricted(cell, self._shared[name]), [])
+            if found or name not in self.spec.optional:
+                inputs[name] = found
+        for name, by_key in self._rows.items():
             # The dimension of the cell is the key that the column holds.
-            rows = self._tables[name].filter(pl.col(column) == cell[0][1]) if name in self._tables else None
-            inputs[name] = [] if rows is None else [((), _hash(sorted(rows.rows())))]
-        found = {name: self._file(name, cell) for name in self.spec.files}
-        files = {name: stamp for name, stamp in found.items() if stamp}
-        return _hash([self.spec.code_version, used, inputs, files])
+            inputs[name] = [] if by_key is None else [((), _hash(sorted(by_key.get(cell[0][1], []))))]
+        stamps = {name: self._file(name, cell) for name in self.spec.files}
+        files = {name: stamp for name, stamp in stamps.items() if stamp}
+        parts = {"code": self.spec.code_version}
+        for kind, of_kind in (("settings", used), ("input", inputs), ("file", files)):
+            parts |= {f"{kind} {name}": _hash(value)[:8] for name, value in of_kind.items()}
+        return Fingerprint(_hash([self.spec.code_version, used, inputs, files]), parts)
+
+    def _versions(self, name: str) -> dict[Cell, list[tuple[Cell, str]]]:
+        """Return an input's versions by what its cells share with this asset's; retired keys count as not there."""
+        found: dict[Cell, list[tuple[Cell, str]]] = defaultdict(list)
+        asset = self.spec.inputs[name]
+        for cell in self.workspace.stored_cells(asset):
+            self._shared[name] = {d for d, _ in cell} & set(self.spec.dimensions)
+            if all(self._in_use(dimension, key) for dimension, key in cell):
+                provenance = self.workspace.provenance(asset, cell)
+                if provenance is not None and (provenance.rows or name not in self.spec.optional):
+                    found[restricted(cell, self._shared[name])].append((cell, provenance.version))
+        return found
+
+    def _in_use(self, dimension: str, key: str) -> bool:
+        if dimension not in self._keys:
+            self._keys[dimension] = self.workspace.keys(dimension)
+        keys = self._keys[dimension]
+        return keys is None or key in keys
+
+    def _rows_by_key(self, name: str, column: str) -> dict[Any, list[Any]] | None:
+        """Return an input's rows by the key that a column holds; None where it is not stored."""
+        asset = self.spec.inputs[name]
+        if self.workspace.provenance(asset, ()) is None:
+            return None
+        parts = self.workspace.lake.read(asset, ()).partition_by(column, as_dict=True)
+        return {key: part.rows() for (key,), part in parts.items()}
 
     def _file(self, name: str, cell: Cell) -> str:
-        relevant = tuple((d, k) for d, k in cell if d in {"organ", "chromosome"})
+        relevant = restricted(cell, {"organ", "chromosome"})
         if (name, relevant) not in self._files:
             self._files[name, relevant] = self.workspace.files(name, relevant)
         return self._files[name, relevant]
+
+
+def restricted(cell: Cell, dimensions: Collection[str]) -> Cell:
+    """Return the cell's part in these dimensions."""
+    return tuple(pair for pair in cell if pair[0] in dimensions)
+
+
+def why_stale(stored: Provenance | None, now: Fingerprint) -> list[str]:
+    """Return what of a partition has changed since it was stored, such as "input icd10_cases" or "code"."""
+    if stored is None:
+        return ["not made yet"]
+    if not stored.parts:
+        return ["made by an earlier version, which kept no reasons"]
+    names = [*now.parts, *(set(stored.parts) - set(now.parts))]
+    return [name for name in names if stored.parts.get(name) != now.parts.get(name)] or ["marked as out of date"]
 
 
 def signature(path: Path) -> str:
