@@ -55,7 +55,7 @@ def check_withdrawn(workspace: Workspace, *, whole: bool) -> tuple[pl.DataFrame,
     remedy = "run `edp run` (or `edp refresh`) on the whole cohort; what is still named then, delete and run again"
     rows = rows_of(_SPEC, (), [Finding(NAME, "places", severity, not found, len(found), 0, told, remedy)])
     lake.write_beside(_SPEC.asset, (), TABLE, rows, inputs, {"looked_ns": started})
-    warehouse.refresh(workspace.home.warehouse, lake, TABLE, _SPEC.asset, [()])
+    warehouse.refresh_beside(workspace.home.warehouse, lake, _SPEC.asset, [()])
     return rows, found
 
 

@@ -209,8 +209,7 @@ class Verdicts:
     def mirror(self) -> None:
         """Bring the verdicts made so far into the warehouse."""
         for asset, cells in self.made.items():
-            # What lies beside the partitions alone: one that failed may not be readable.
-            warehouse.refresh(self.workspace.home.warehouse, self.workspace.lake, FAILED, asset, cells)
+            warehouse.refresh_beside(self.workspace.home.warehouse, self.workspace.lake, asset, cells)
         self.made.clear()
 
     def _inputs(self, asset: Asset, cell: Cell) -> str | None:

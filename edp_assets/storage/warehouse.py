@@ -71,26 +71,33 @@ def connect(
 
 
 def refresh(path: Path, lake: Lake, table: str, asset: tuple[str, ...], cells: Iterable[Cell]) -> None:
-    """Replace the rows of the given stored partitions, in the table they belong to, in one transaction.
-
-    Of a table that the warehouse does not have, what lies beside its partitions alone is brought: no file is read.
-    """
+    """Replace the rows of the given stored partitions, in the table they belong to, in one transaction."""
     if table not in (*WAREHOUSE_TABLES, *WAREHOUSE_VIEWS):
-        beside = [name for names in BESIDE.values() for name in names]
-        with_files = {cell for cell in cells if any(lake.beside(asset, cell, name).exists() for name in beside)}
-    else:
-        with_files = None
+        refresh_beside(path, lake, asset, cells)
+        return
     with connect(path) as connection:
         connection.execute("BEGIN")
         _create_tables(connection)
-        # Of the others there is nothing to bring but the end of what was there.
-        known = _cells_beside(connection, asset) if with_files is not None else set()
         for cell in cells:
-            if with_files is not None and cell not in with_files and "|".join(k for _, k in cell) not in known:
-                continue
             _mirror(connection, lake, table, asset, cell)
         for name in WAREHOUSE_VIEWS:
-            if with_files is None or not _exists(connection, name):
+            _create_view(connection, lake, name)
+        connection.execute("COMMIT")
+
+
+def refresh_beside(path: Path, lake: Lake, asset: tuple[str, ...], cells: Iterable[Cell]) -> None:
+    """Replace the rows of what lies beside the given partitions; they themselves are not read, and may be damaged."""
+    files = [name for names in BESIDE.values() for name in names]
+    with connect(path) as connection:
+        connection.execute("BEGIN")
+        _create_tables(connection)
+        known = _cells_beside(connection, asset)
+        for cell in cells:
+            # Of one that has nothing beside it, nor had, there is nothing to bring.
+            if _name(cell) in known or any(lake.beside(asset, cell, file).exists() for file in files):
+                _mirror_beside(connection, lake, asset, cell)
+        for name in WAREHOUSE_VIEWS:
+            if not _exists(connection, name):
                 _create_view(connection, lake, name)
         connection.execute("COMMIT")
 
@@ -108,6 +115,10 @@ def rebuild(path: Path, lake: Lake, assets: Iterable[tuple[str, tuple[str, ...]]
         for name in WAREHOUSE_VIEWS:
             _create_view(connection, lake, name)
         connection.execute("COMMIT")
+
+
+def _name(cell: Cell) -> str:
+    return "|".join(key for _, key in cell)
 
 
 def _cells_beside(connection: duckdb.DuckDBPyConnection, asset: tuple[str, ...]) -> set[str]:
@@ -151,6 +162,10 @@ def _mirror(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, asset
     file = lake.path(asset, cell)
     if table in WAREHOUSE_TABLES:
         _replace(connection, table, [file], asset, cell)
+    _mirror_beside(connection, lake, asset, cell)
+
+
+def _mirror_beside(connection: duckdb.DuckDBPyConnection, lake: Lake, asset: tuple[str, ...], cell: Cell) -> None:
     for name, beside in BESIDE.items():
         _replace(connection, name, [lake.beside(asset, cell, each) for each in beside], asset, cell)
 
@@ -159,7 +174,7 @@ def _replace(
     connection: duckdb.DuckDBPyConnection, table: str, files: Iterable[Path], asset: tuple[str, ...], cell: Cell
 ) -> None:
     """Replace one stored partition's rows; table names are this module's own constants, all else is a parameter."""
-    place = ["/".join(asset), "|".join(key for _, key in cell)]
+    place = ["/".join(asset), _name(cell)]
     connection.execute(f"DELETE FROM {table} WHERE {PARTITION[0]} = ? AND {PARTITION[1]} = ?", place)  # noqa: S608
     for file in (file for file in files if file.exists()):
         columns = ", ".join(SCHEMAS[table])
