@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Cell, Exclusion, Stored, cell_of
@@ -68,3 +71,12 @@ def store(workspace: Workspace, asset: Asset, cell: Cell, frame: pl.DataFrame, e
     out = [Exclusion(eid, "liver", asset[-1], "planted") for eid in people(excluded)]
     workspace.lake.write(asset, cell, asset[-1], Stored(frame, out, notes=notes), "planted")
     return workspace.lake.path(asset, cell)
+
+
+def rewritten(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Replace a file by hand, its provenance kept, as pyarrow does."""
+    found, metadata = pq.read_table(path, partitioning=None), pq.read_metadata(path).metadata
+    made = change(found)
+    with pq.ParquetWriter(path, made.schema, store_schema=False) as writer:
+        writer.write_table(made)
+        writer.add_key_value_metadata(metadata)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +19,7 @@ from edp_assets.storage.lake import Stored, cell_of
 from edp_assets.storage.schemas import KEYS, SCHEMAS
 from edp_assets.storage.verdicts import FAILED, LOOKS, Verdicts
 from edp_assets.storage.workspace import Asset, Workspace
-from edp_assets_tests.checks.planted import K76, LIVER, people, planted, store, table
+from edp_assets_tests.checks.planted import K76, LIVER, people, planted, rewritten, store, table
 
 assert graph  # its import registers the checks
 VOLUMES, EMBEDDINGS, ADJUSTED = ("organ_volumes",), ("mae", "embeddings"), ("mae", "adjusted_embeddings")
@@ -35,16 +36,6 @@ def failures(
         .select("check_name", "measure", "description")
         .iter_rows()
     ]
-
-
-def rewritten(path: Path, change: object) -> None:
-    """Replace a file by hand, its provenance kept, as pyarrow does."""
-    found, metadata = pq.read_table(path, partitioning=None), pq.read_metadata(path).metadata
-    assert callable(change)
-    made = change(found)
-    with pq.ParquetWriter(path, made.schema, store_schema=False) as writer:
-        writer.write_table(made)
-        writer.add_key_value_metadata(metadata)
 
 
 def test_every_stored_table_is_looked_at_and_keys_are_columns() -> None:
@@ -200,3 +191,28 @@ def test_row_counts__of_scores_models_and_statistics(tmp_path: Path) -> None:
     assert "2 rows; 3 are wanted: as many as phenotype_models" in told[0]
     assert "13 rows; 14 are wanted: 2 phenotypes x 7 people of adjusted_embeddings" in told[1]
     assert "4 rows; 5 are wanted: variants of 2 phenotypes, as noted" in told[2]
+
+
+def test_dagster__the_full_check_looks_at_every_file_and_lists_the_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = planted(tmp_path)
+    monkeypatch.setenv("EDP_HOME", str(workspace.home.root))
+    for organ in ("heart", "liver"):
+        path = store(workspace, VOLUMES, (("organ", organ),), table("organ_volumes", 5))
+    keys = {dg.AssetCheckKey(dg.AssetKey(list(VOLUMES)), name) for name in ("schema", "row_counts")}
+    job = graph.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=keys)
+
+    def evaluated() -> dict[str, dg.AssetCheckEvaluation]:
+        with dg.DagsterInstance.ephemeral() as instance:
+            done = job.execute_in_process(instance=instance)
+        return {found.check_name: found for found in done.get_asset_check_evaluations()}
+
+    sound = evaluated()
+    assert sound["schema"].passed
+    assert sound["schema"].metadata["looked_at"].value == 2
+    assert sound["row_counts"].metadata["current"].value == 0  # hand-written: made of nothing that is there
+    rewritten(path, lambda t: t.slice(1))
+    failed = evaluated()["schema"]
+    assert (failed.passed, failed.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert failed.metadata["partitions_holding"].value == ["liver"]
