@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from edp_assets.runner import Outcome
 
-HELD_SHOWN = 20
-"""Failed checks that a run's last words list."""
-
 
 class _Failure(click.ClickException):
     """An expected failure: its message on stderr, exit 1."""
@@ -114,7 +111,7 @@ def refresh(cohort: Path, **choices: Any) -> None:
     outcome = _refresh(home, cohort, choices)
     if outcome.made:
         _close(home)
-    elif not outcome.holds:
+    elif not (outcome.holds or outcome.withdrawn):
         _say("nothing has changed: there is nothing to do")
     _tell_held(outcome)
 
@@ -166,13 +163,14 @@ def _refresh(home: Home, folder: Path, choices: dict[str, Any]) -> Outcome:
 
 
 def _tell_held(outcome: Outcome) -> None:
-    """Print which cells failed checks hold, and what to do; exit 1 where there are any."""
+    """Print which cells failed checks hold, who is found though they withdrew, and what to do; exit 1 where any."""
+    from edp_assets.summary import held_lines
+
     if not outcome.holds:
+        if outcome.withdrawn:
+            raise _Failure("\n".join(outcome.withdrawn))
         return
-    told = "\n".join(f"  {hold}" for hold in outcome.holds[:HELD_SHOWN])
-    more = len(outcome.holds) - HELD_SHOWN
-    if more > 0:
-        told += f"\n  and {more} more: the table asset_checks has them all"
+    told = "\n".join([*(f"  {line}" for line in held_lines(outcome.holds)), *outcome.withdrawn])
     below = ", ".join(f"{name} {n}" for name, n in outcome.held.items())
     raise _Failure(
         f"{len(outcome.holds)} failed check(s) hold what stands downstream (everything else is made):\n{told}\n"
@@ -199,7 +197,7 @@ def _close(home: Home) -> None:
         _table("Volume and age from embeddings, out of sample (Tables 3 and 4 of the paper)", quality)
     checks = summary.check_counts(home.warehouse)
     if checks.height:
-        _table("Checks of summary statistics, a phenotype each", checks)
+        _table("Checks, a phenotype or partition each (of files, whose passing is not kept, the failed alone)", checks)
     excluded = summary.left_out(home.warehouse)
     if excluded.height:
         _table("Left out", excluded)

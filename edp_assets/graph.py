@@ -17,6 +17,7 @@ from edp_assets.assets import (  # noqa: E402
     baselines,
     cohort,
     encoders,
+    enrichment,
     evidence,
     few_shot,
     genes,
@@ -28,7 +29,11 @@ from edp_assets.assets import (  # noqa: E402
 )
 from edp_assets.assets.stage import REGISTRY  # noqa: E402
 from edp_assets.checks import association as association_checks  # noqa: E402
-from edp_assets.checks.gates import DEFINITIONS  # noqa: E402
+from edp_assets.checks import embeddings as embedding_checks  # noqa: E402
+from edp_assets.checks import labels as label_checks  # noqa: E402
+from edp_assets.checks import people as people_checks  # noqa: E402
+from edp_assets.checks import tables as table_checks  # noqa: E402
+from edp_assets.checks.gates import DEFINITIONS, look_definition  # noqa: E402
 from edp_assets.storage.event_log import allow_batches  # noqa: E402
 from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  # noqa: E402
 
@@ -40,6 +45,7 @@ STAGES = (
     encoders,
     evidence,
     phenotypes,
+    enrichment,
     phenotype_figures,
     association,
     association_figures,
@@ -50,7 +56,7 @@ STAGES = (
 )
 """The modules whose import defines the stages, in the order of the flow."""
 
-CHECKS = (association_checks,)
+CHECKS = (association_checks, embedding_checks, label_checks, people_checks, table_checks)
 """The modules whose import registers checks of them."""
 
 
@@ -58,7 +64,7 @@ def build_graph() -> dg.Definitions:
     """Return every asset with its checks and the stores it is kept in."""
     return dg.Definitions(
         assets=[stage.definition for stage in REGISTRY.values()],
-        asset_checks=list(DEFINITIONS.values()),
+        asset_checks=[*DEFINITIONS.values(), look_definition(), people_checks.withdrawn_people],
         resources={"io_manager": LakeIOManager(), "checkpoint_io_manager": CheckpointIOManager()},
     )
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
 
 from edp_assets.science.genetics.loci import merge_loci, shared_loci
 from edp_assets.storage import warehouse
+from edp_assets.storage.verdicts import Hold
+from edp_assets.storage.workspace import Asset
+
+HELD_SHOWN = 5
+"""Failures of the same check of an asset that a run's last words list."""
 
 # Rows of retired codes, which are kept as they were, count no more.
 _HITS = """
@@ -123,6 +129,22 @@ def encoder_quality(path: Path) -> pl.DataFrame:
 def check_counts(path: Path) -> pl.DataFrame:
     """How many phenotypes passed each check, were warned of, and failed so that what stands downstream is held."""
     return warehouse.query(path, _CHECKS)
+
+
+def held_lines(holds: Iterable[Hold]) -> list[str]:
+    """Return the failed checks a line each; of the same check of an asset the first few, and how many more."""
+    alike: dict[tuple[Asset, str], list[Hold]] = {}
+    for hold in holds:
+        alike.setdefault((hold.asset, hold.check), []).append(hold)
+    lines = []
+    for (asset, check), of_check in alike.items():
+        lines += [str(hold) for hold in of_check[:HELD_SHOWN]]
+        if len(of_check) > HELD_SHOWN:
+            more = len(of_check) - HELD_SHOWN
+            lines.append(
+                f"{'/'.join(asset)}: check {check} failed {more} times more: the table asset_checks has them all"
+            )
+    return lines
 
 
 def left_out(path: Path) -> pl.DataFrame:

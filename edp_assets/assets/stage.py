@@ -21,7 +21,7 @@ from edp_assets.storage.io_managers import cells_of
 from edp_assets.storage.lake import Cell, Partitions, Stored, Together
 from edp_assets.storage.schemas import SCHEMAS
 from edp_assets.storage.verdicts import Hold, Verdicts
-from edp_assets.storage.workspace import StageSpec, Workspace
+from edp_assets.storage.workspace import CODES, StageSpec, Workspace
 
 GROUPS = ("cohort", "imaging", "encoders", "evidence", "phenotypes", "association", "baselines", "few_shot")
 """Asset groups in the order of the flow."""
@@ -97,8 +97,11 @@ def stage(
         pool: Dagster's concurrency pool, of which runs of the UI and the daemon hold a place while they work.
     """
     upstream = {name: made.spec for name, made in (inputs or {}).items()}
+    asset = tuple(key.split("/"))
+    # Which codes there are, the table of codes says: its checks hold whatever is made of any, all that is left too.
+    of_codes = any("icd10" in names for names in (dimensions, *(above.dimensions for above in upstream.values())))
     spec = StageSpec(
-        asset=tuple(key.split("/")),
+        asset=asset,
         dimensions=tuple(sorted(dimensions)),
         table=table,
         code_version=code_version,
@@ -107,6 +110,7 @@ def stage(
         settings=settings,
         files=files,
         optional=optional,
+        guarded_by=(CODES,) if of_codes and asset != CODES else (),
     )
 
     def decorate(function: Callable[..., Any]) -> Stage:
@@ -183,7 +187,7 @@ def _cells(
     workspace = Workspace.current()
     verdicts = Verdicts(workspace)
     asked = sorted(cells_of(context, spec.dimensions), key=lambda cell: (dict(cell).get("organ", ""), cell))
-    held = verdicts.holds_above(spec, asked)
+    held = verdicts.holds_above(spec, asked, look=True)
     free = [cell for cell in asked if cell not in held]
     for cells in _groups(free, at_once or 1):
         started = time.monotonic()
@@ -200,7 +204,7 @@ def _cells(
         seconds = round((time.monotonic() - started) / len(cells), 2)
         members = made.members if isinstance(made, Together) else [made]
         for cell, member in zip(cells, members, strict=True):
-            told.append((cell, _metadata(member, seconds, verdicts.ensure(spec.asset, cell))))
+            told.append((cell, _metadata(member, seconds, verdicts.of_made(spec.asset, cell))))
     verdicts.mirror()
     if held:
         raise held_failure(spec, held)

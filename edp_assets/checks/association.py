@@ -5,10 +5,11 @@ What is trouble is judged in `science/genetics/statistics_checks.py`; the frame 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -17,6 +18,7 @@ from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.checks.gates import register
 from edp_assets.storage.lake import Cell, Partitions
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.verdicts import Verdict
 from edp_assets.storage.workspace import StageSpec, Workspace
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ CHECKS = {
 TABLES = ("gwas_summary_stats", "few_shot_gwas_summary_stats")
 
 
-def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell) -> pl.DataFrame:
-    """Return what the checks find in one cell's statistics: rows of `asset_checks`."""
+def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell, _: Mapping[str, Any]) -> Verdict:
+    """Return what the checks find in one cell's statistics."""
     from edp_assets.science.genetics.statistics_checks import check_statistics
     from edp_assets.science.genetics.statistics_summary import COLUMNS, P_SLACK, P_SLACK_BINARY, of_thinned, summarise
 
@@ -42,7 +44,7 @@ def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell) -> pl.DataFrame:
     statistics = Partitions(workspace.lake, spec.asset, [cell]).partition(cell)
     notes = statistics.notes.get("phenotypes", ())
     if not statistics.rows and not notes:
-        return empty("asset_checks")  # no phenotype of the cell has an association
+        return Verdict(empty("asset_checks"))  # no phenotype of the cell has an association
     binary = _binary(spec, workspace, cell)
     keys = dict(cell)
     rows = []
@@ -56,7 +58,7 @@ def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell) -> pl.DataFrame:
         for finding in check_statistics(found, settings, reference.height, binary):
             row = asdict(finding) | {"value": float(finding.value), "threshold": float(finding.threshold)}
             rows.append({**label, "check_name": row.pop("check"), **row})
-    return pl.DataFrame(rows, schema=empty("asset_checks").schema)
+    return Verdict(pl.DataFrame(rows, schema=empty("asset_checks").schema))
 
 
 BASELINES = {stage.spec.asset[0] for stage in REGISTRY.values() if stage.group == "baselines"}
@@ -91,7 +93,7 @@ def _drawn(paths: tuple[Path, ...], signature: str, variants: int, seed: int) ->
 
 
 def _fingerprint(workspace: Workspace) -> str:
-    return f"2 {workspace.settings.checks.fingerprint()} {workspace.files('genotypes', ())}"
+    return f"2 {workspace.settings.checks.fingerprint(*CHECKS)} {workspace.files('genotypes', ())}"
 
 
 for _stage in REGISTRY.values():

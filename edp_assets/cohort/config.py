@@ -240,8 +240,9 @@ def _section(
     parent: Mapping[str, Any], name: str, title: str, model: type[BaseModel], problems: list[Problem]
 ) -> dict[str, Any]:
     values = _table(parent, name, problems, title)
-    _unknown_keys(values, model.model_fields, title, problems)
-    return {key: value for key, value in values.items() if key in model.model_fields}
+    fields = [field.alias or key for key, field in model.model_fields.items()]
+    _unknown_keys(values, fields, title, problems)
+    return {key: value for key, value in values.items() if key in fields}
 
 
 def _valid(piece: dict[str, Any], title: str, problems: list[Problem]) -> bool:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from edp_assets.assets.stage import REGISTRY
+from edp_assets.checks.people import is_clean, withdrawn_found
 from edp_assets.runner import changes
 from edp_assets.runner.choice import Choice, Dimensions, chosen_stages, describe, reasons
-from edp_assets.runner.execute import StageFailedError, end_orphans, materialise, tell_checks
+from edp_assets.runner.execute import StageFailedError, end_orphans, materialise, tell_checks, tell_looks
 from edp_assets.runner.holding import Holding
 from edp_assets.runner.ranges import ranges
 from edp_assets.storage import warehouse
@@ -31,6 +32,7 @@ Say = Callable[[str], None]
 class Outcome:
     """What a run did: partitions made, found current, and held by failed checks, by asset; and which checks failed.
 
+    `withdrawn` says where people who withdrew are still found, which holds nothing.
     `changes` says in words what of the cohort had changed since the run before: labels, scans, participants.
     """
 
@@ -38,6 +40,7 @@ class Outcome:
     current: dict[str, int] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
     holds: list[Hold] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -62,7 +65,10 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             held = holding.of(stage.spec, cells)
             cells = [cell for cell in cells if cell not in held]
             stale = workspace.stale_cells(stage.spec, cells)
+            # Before anything is built on a file it is looked at: of what is current it was, when that was built.
+            held += (unfit := holding.of(stage.spec, list(stale), look=True))
             outcome.current[name] = len(cells) - len(stale)
+            stale = {cell: why for cell, why in stale.items() if cell not in unfit}
             if held:
                 outcome.held[name] = len(held)
                 say(f"[{number}/{len(stages)}] {name} held by failed checks upstream: {describe(held) or 'all'}")
@@ -80,7 +86,11 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             if stage.spec.asset == CODES:
                 dimensions.add_codes()
         outcome.holds = holding.told()
-    _mirror(workspace)
+        _mirror(workspace)
+        made = [stage for stage in stages if "/".join(stage.spec.asset) in outcome.made]
+        if made or not is_clean(workspace):
+            tell_looks(instance, made)
+        outcome.withdrawn = withdrawn_found(workspace)
     outcome.seconds = time.monotonic() - started
     return outcome
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import dagster as dg
 
 from edp_assets.assets.stage import Stage
 from edp_assets.checks.gates import STORED_ONLY
+from edp_assets.checks.people import withdrawn_people
 from edp_assets.graph import graph
 from edp_assets.storage.lake import Cell
-from edp_assets.storage.verdicts import GATES
+from edp_assets.storage.verdicts import GATES, LOOKS
 
 RUN_TAG = "edp/run"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -46,6 +47,18 @@ def materialise(instance: dg.DagsterInstance, stage: Stage, first: Cell, last: C
 def tell_checks(instance: dg.DagsterInstance, stage: Stage) -> None:
     """Tell Dagster the verdicts of an asset's partitions as results of its checks."""
     checks = {dg.AssetCheckKey(stage.definition.key, name) for name in GATES[stage.spec.asset].checks}
+    job = graph.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=checks)
+    job.execute_in_process(instance=instance, tags={RUN_TAG: "true", STORED_ONLY: "stored"}, run_config=QUIET)
+
+
+def tell_looks(instance: dg.DagsterInstance, stages: Iterable[Stage]) -> None:
+    """Tell Dagster of failed looks at the tables of these stages, and look for people who withdrew: once a run."""
+    checks = {
+        dg.AssetCheckKey(stage.definition.key, name)
+        for stage in stages
+        for name in (LOOKS[stage.spec.asset].checks if stage.spec.asset in LOOKS else ())
+    }
+    checks |= withdrawn_people.check_keys
     job = graph.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=checks)
     job.execute_in_process(instance=instance, tags={RUN_TAG: "true", STORED_ONLY: "stored"}, run_config=QUIET)
 

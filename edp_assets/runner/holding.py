@@ -20,9 +20,9 @@ class Holding:
         self.verdicts = verdicts
         self._held: dict[Asset, dict[Cell, list[Hold]]] = {}
 
-    def of(self, spec: StageSpec, cells: Sequence[Cell]) -> list[Cell]:
-        """Return those of a stage's cells that are held."""
-        held = self.verdicts.holds_above(spec, cells)
+    def of(self, spec: StageSpec, cells: Sequence[Cell], *, look: bool = False) -> list[Cell]:
+        """Return those of a stage's cells that are held; `look`: after a look at what they are to be made from."""
+        held = self.verdicts.holds_above(spec, cells, look=look)
         self.verdicts.mirror()
         for asset in spec.inputs.values():
             above = self._held.get(asset, {})
@@ -34,7 +34,7 @@ class Holding:
                 if holds := by_shared.get(restricted(cell, shared), []):
                     held.setdefault(cell, []).extend(holds)
         if held:
-            self._held[spec.asset] = held
+            self._held.setdefault(spec.asset, {}).update(held)
         return [cell for cell in cells if cell in held]
 
     def check(self, asset: Asset, cells: Sequence[Cell], say: Say) -> bool:

@@ -27,9 +27,14 @@ from edp_assets.settings.checks import (
     ChecksSettings,
     DuplicateVariantsCheck,
     EffectOutliersCheck,
+    EmbeddingCollapseCheck,
+    LabelPrevalenceCheck,
     LambdaGcCheck,
+    RowCountsCheck,
     SampleSizeCheck,
+    SchemaCheck,
     Severity,
+    WithdrawnPeopleCheck,
 )
 from edp_assets.settings.encoders import (
     VIT_SIZES,
@@ -70,6 +75,7 @@ __all__ = [
     "CodeLevel",
     "DuplicateVariantsCheck",
     "EffectOutliersCheck",
+    "EmbeddingCollapseCheck",
     "EncoderName",
     "EncoderSettings",
     "EngineSettings",
@@ -81,6 +87,7 @@ __all__ = [
     "ImagenetSettings",
     "IslandSettings",
     "ItemStatistic",
+    "LabelPrevalenceCheck",
     "LabelSetSettings",
     "LabelSettings",
     "LambdaGcCheck",
@@ -89,7 +96,9 @@ __all__ = [
     "OrganSettings",
     "PooledSettings",
     "RegenieSettings",
+    "RowCountsCheck",
     "SampleSizeCheck",
+    "SchemaCheck",
     "Section",
     "SetName",
     "Settings",
@@ -97,6 +106,7 @@ __all__ = [
     "StudySettings",
     "TokenStatistic",
     "VideoMaeSettings",
+    "WithdrawnPeopleCheck",
 ]
 
 

@@ -97,8 +97,74 @@ class EffectOutliersCheck(Section):
     )
 
 
+class SchemaCheck(Section):
+    """A stored file as its table is declared (storage/schemas.py): columns, types, no null, row count, no key twice."""
+
+    severity: Severity = Field("error", description=_SEVERITY)
+
+
+class RowCountsCheck(Section):
+    """Rows of a stage against those it was made from, less those it left out and counted in `excluded`."""
+
+    severity: Severity = Field("error", description=_SEVERITY)
+
+
+class EmbeddingCollapseCheck(Section):
+    """Embeddings that hardly tell scans apart.
+
+    The demo's trained encoders have an effective rank of 12 to 34 of 128 dimensions and a mean cosine similarity of
+    0.960 to 0.99999; untrained ones of their shape 28 to 37, and 0.993 to 0.9992.
+    """
+
+    severity: Severity = Field("error", description=_SEVERITY)
+    min_effective_rank: float = Field(
+        3.0, ge=1, description="fewest dimensions in use: exp of the entropy of the singular values (our choice)"
+    )
+    max_cosine_similarity: float = Field(
+        0.999999,
+        gt=0,
+        le=1,
+        description="largest mean cosine similarity of two scans: above it they differ by less than a thousandth of "
+        "their length, as noise does (our choice)",
+    )
+    max_constant_dimensions: float = Field(
+        0.1, ge=0, le=1, description="largest share of dimensions that are the same in all scans (our choice)"
+    )
+
+
+class LabelPrevalenceCheck(Section):
+    """A label's prevalence against what it was when it last passed: a broken export must not rebuild what is below."""
+
+    severity: Severity = Field("error", description=_SEVERITY)
+    max_ratio: float = Field(2.0, gt=1, description="largest rise, or fall, of a label's prevalence (our choice)")
+    max_total_ratio: float = Field(
+        1.25, gt=1, description="the same, of all studied labels' cases together (our choice)"
+    )
+    min_sigma: float = Field(
+        6.0, ge=0, description="a change within so many standard errors of the counts is none (our choice)"
+    )
+    max_vanished: float = Field(
+        0.1, ge=0, le=1, description="largest share of the studied labels that are studied no more (our choice)"
+    )
+    accept: dict[str, int] = Field(
+        default_factory=dict, description="label -> its number of cases that is right for all that it jumped"
+    )
+
+
+class WithdrawnPeopleCheck(Section):
+    """No withdrawn person in anything that is stored."""
+
+    severity: Severity = Field("error", description="error: a run fails that finds one; warn: it is told; off")
+
+
 class ChecksSettings(Section):
     """The asset checks, each with thresholds and a severity."""
+
+    schema_: SchemaCheck = Field(SchemaCheck(), alias="schema")
+    row_counts: RowCountsCheck = RowCountsCheck()
+    withdrawn_people: WithdrawnPeopleCheck = WithdrawnPeopleCheck()
+    embedding_collapse: EmbeddingCollapseCheck = EmbeddingCollapseCheck()
+    label_prevalence: LabelPrevalenceCheck = LabelPrevalenceCheck()
 
     lambda_gc: LambdaGcCheck = LambdaGcCheck()
     sample_size: SampleSizeCheck = SampleSizeCheck()

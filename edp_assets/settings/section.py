@@ -21,7 +21,8 @@ class Section(BaseModel):
         """Return the values that a result depends on, as plain ones."""
         return self.model_dump(mode="json", exclude=set(self.without_effect))
 
-    def fingerprint(self) -> str:
-        """Return a short hash of the values that matter: assets built under other values are out of date."""
-        text = json.dumps(self.result_settings(), sort_keys=True)
+    def fingerprint(self, *fields: str) -> str:
+        """Return a short hash of the values that matter, or of these fields': what was built under others is stale."""
+        values = self.result_settings()
+        text = json.dumps({name: values[name] for name in fields or values}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

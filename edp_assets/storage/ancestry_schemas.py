@@ -26,7 +26,9 @@ ANCESTRY: dict[str, Schema] = {
     },
     "relatives": {
         "eid": EID,
-        "relative": Column(pl.String, "a participant related to them; each pair has a row for either"),
+        "relative": Column(
+            pl.String, "a participant related to them; each pair has a row for either", participant=True
+        ),
         "kinship": Column(pl.Float64, "KING-robust kinship, or the kinship table's"),
         "left_out": Column(pl.Boolean, "whether `eid` is left out of associations where a relative stands in them"),
     },

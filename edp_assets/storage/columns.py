@@ -11,16 +11,17 @@ Vector = pl.List(pl.Float32)
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a stored table: its type, its meaning (with unit), and whether null is a value."""
+    """A column of a stored table: type, meaning (with unit), whether null is a value, whether it names people."""
 
     dtype: pl.DataType | type[pl.DataType]
     meaning: str
     nullable: bool = False
+    participant: bool = False
 
 
 Schema = dict[str, Column]
 
-EID = Column(pl.String, "participant")
+EID = Column(pl.String, "participant", participant=True)
 ORGAN = Column(pl.String, "organ")
 ENCODER = Column(pl.String, "encoder: mae, video_mae, imagenet")
 

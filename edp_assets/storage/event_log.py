@@ -34,7 +34,7 @@ class EventLog(SqliteEventLogStorage):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> EventLog:  # type: ignore[override]
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> EventLog:
         """Return the event log of $DAGSTER_HOME."""
         return cls(os.path.join(os.environ["DAGSTER_HOME"], "history", "runs"), inst_data=inst_data)
 
@@ -50,7 +50,7 @@ class EventLog(SqliteEventLogStorage):
             connection.execute(SqlEventLogStorageTable.insert(), rows)
         with self.index_transaction() as connection:
             made = [connection.execute(SqlEventLogStorageTable.insert(), row) for row in rows]
-            ids = [int(one.inserted_primary_key[0]) for one in made]
+            ids = [int(number) for one in made for number in one.inserted_primary_key or ()]
             self._store_asset_event_tags(connection, events, ids)
             # An asset's entry is of its last event: the others would be written over.
             last = {

@@ -108,11 +108,11 @@ class Lake:
         """Return the file of a small table that is kept beside one partition."""
         return self.path(asset, cell).with_name(f"{table}.parquet")
 
-    def cells(self, asset: tuple[str, ...]) -> list[Cell]:
-        """Return the stored partitions of an asset, sorted."""
+    def cells(self, asset: tuple[str, ...], table: str = "part") -> list[Cell]:
+        """Return the stored partitions of an asset, sorted; or those that have a small table of this name beside."""
         folder = self.folder(asset)
         found = []
-        for file in folder.glob("**/part.parquet"):
+        for file in folder.glob(f"**/{table}.parquet"):
             parts = [part.split("=", 1) for part in file.parent.relative_to(folder).parts]
             if all(len(part) == 2 for part in parts):
                 found.append(tuple((name, unquote(key)) for name, key in parts))
@@ -151,9 +151,26 @@ class Lake:
                 future.result()
             list(pool.map(_finish, writers, together.members, inputs))
 
-    def write_beside(self, asset: tuple[str, ...], cell: Cell, table: str, frame: pl.DataFrame, inputs: str) -> None:
+    def write_beside(
+        self,
+        asset: tuple[str, ...],
+        cell: Cell,
+        table: str,
+        frame: pl.DataFrame,
+        inputs: str,
+        notes: dict[str, Any] | None = None,
+    ) -> None:
         """Store a small table beside one partition, atomically; `inputs` says what it was made from."""
-        _write_beside(self.beside(asset, cell, table), table, frame, inputs)
+        _write_beside(self.beside(asset, cell, table), table, frame, inputs, notes or {})
+
+    def remove_beside(self, asset: tuple[str, ...], cell: Cell, table: str) -> None:
+        """Remove a small table beside one partition, where it is there."""
+        self.beside(asset, cell, table).unlink(missing_ok=True)
+
+    def notes_beside(self, asset: tuple[str, ...], cell: Cell, table: str) -> dict[str, Any]:
+        """Return what was noted in a small table beside one partition, whatever it was made from."""
+        path = self.beside(asset, cell, table)
+        return notes_of(path) if _provenance(path) else {}
 
     def read_beside(self, asset: tuple[str, ...], cell: Cell, table: str, inputs: str) -> pl.DataFrame | None:
         """Read a small table beside one partition; None where it is absent, damaged, or made from other inputs."""
@@ -182,6 +199,10 @@ class Lake:
             raise LakeError(f"{path} is not there: materialise {'/'.join(asset)} {dict(cell)} first") from None
         except (pa.ArrowInvalid, OSError) as error:
             raise LakeError(f"{path} is damaged ({error}): delete it and run again to rebuild it") from None
+
+    def parquet_file(self, asset: tuple[str, ...], cell: Cell, table: str = "part") -> pq.ParquetFile:
+        """Open a partition's file, or a small table beside it; raises FileNotFoundError where it is not there."""
+        return pq.ParquetFile(self.beside(asset, cell, table), pre_buffer=False)
 
     def batches(
         self, asset: tuple[str, ...], cell: Cell, rows: int = ROW_GROUP, *, skip: int = 0
@@ -223,13 +244,13 @@ def _write_exclusions(path: Path, excluded: Sequence[Exclusion]) -> None:
         path.unlink(missing_ok=True)
         return
     rows = [asdict(exclusion) for exclusion in excluded]
-    _write_beside(path, "excluded", pl.DataFrame(rows, schema=polars_schema("excluded")), "")
+    _write_beside(path, "excluded", pl.DataFrame(rows, schema=polars_schema("excluded")), "", {})
 
 
-def _write_beside(path: Path, table: str, frame: pl.DataFrame, inputs: str) -> None:
+def _write_beside(path: Path, table: str, frame: pl.DataFrame, inputs: str, notes: dict[str, Any]) -> None:
     with TableWriter(path, table) as writer:
         writer.add(frame)
-        writer.finish(inputs, {})
+        writer.finish(inputs, notes)
         writer.replace()
 
 

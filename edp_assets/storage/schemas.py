@@ -52,7 +52,10 @@ SCHEMAS: dict[str, Schema] = {
         "studied": Column(pl.Boolean, "whether it becomes a phenotype"),
         "retired": Column(pl.Boolean, "was studied and is no more; what was made of it is kept as it was"),
     },
-    "icd10_cases": {"icd10": Column(pl.String, "ICD-10 code"), "eid": Column(pl.String, "a case, in the whole cohort")},
+    "icd10_cases": {
+        "icd10": Column(pl.String, "ICD-10 code"),
+        "eid": Column(pl.String, "a case, in the whole cohort", participant=True),
+    },
     "variant_to_gene": {
         "chromosome": Column(pl.String, "chromosome, 1 to 22, X, Y, MT; null where unknown", nullable=True),
         "base_pair_location": Column(pl.Int64, "position, base pairs, in the table's genome build", nullable=True),
@@ -262,6 +265,7 @@ SCHEMAS: dict[str, Schema] = {
     "asset_checks": {
         "asset": Column(pl.String, "the asset checked"),
         **PHENOTYPE,
+        "method": Column(pl.String, "the phenotype's; null where the check is of the whole partition", nullable=True),
         "check_name": Column(pl.String, "lambda_gc, sample_size, ..."),
         "measure": Column(pl.String, "what of it was measured"),
         "severity": Column(pl.String, "error: a failure holds what stands downstream; warn: it is told"),
@@ -272,7 +276,7 @@ SCHEMAS: dict[str, Schema] = {
         "remedy": Column(pl.String, "what to do where it failed"),
     },
     "excluded": {
-        "eid": Column(pl.String, "participant; null where a code is left out", nullable=True),
+        "eid": Column(pl.String, "participant; null where a code is left out", nullable=True, participant=True),
         "organ": Column(pl.String, "organ; null where it concerns all", nullable=True),
         "stage": Column(pl.String, "stage that left it out"),
         "reason": Column(pl.String, "why"),
@@ -284,6 +288,33 @@ FEW_SHOT = ("phenotype_models", "edp_scores", "gwas_summary_stats", "lead_varian
 SCHEMAS |= {f"few_shot_{name}": SCHEMAS[name] for name in FEW_SHOT}
 SCHEMAS |= EVIDENCE
 SCHEMAS |= ANCESTRY
+SCHEMAS["failed_checks"] = SCHEMAS["asset_checks"]
+
+_PHENOTYPE = ("method", "cluster")
+KEYS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("participants", "genotype_pcs", "scans", "masked_crops", "organ_volumes"), ("eid",)),
+    **dict.fromkeys(("embeddings", "adjusted_embeddings", "clusters", "association_basis", "icd10_cases"), ("eid",)),
+    **dict.fromkeys(("phenotype_models", "phenotype_selection", "label_overlap", "few_shot_comparison"), _PHENOTYPE),
+    "few_shot_phenotype_models": _PHENOTYPE,
+    "diagnoses": ("eid", "icd10"),
+    "binary_labels": ("icd10", "eid"),
+    "relatives": ("eid", "relative"),
+    "icd10_codes": ("icd10",),
+    "factor_values": ("eid", "factor"),
+    "adjustment_factors": ("factor", "level"),
+    "cluster_alternatives": ("eid", "algorithm"),
+    "cluster_enrichment": ("icd10", "cluster"),
+    "encoder_quality": ("encoder", "features", "target"),
+    "clusterings": ("encoder", "algorithm"),
+    "permuted_labels": ("draw",),
+}
+"""What no two rows of one stored partition share, where a table has it; not of tables with a row a person and score,
+whose rows are counted (`checks/tables.py`), or a variant and score, which have a check of their own."""
+
+PARTICIPANT_COLUMNS = frozenset(
+    name for schema in SCHEMAS.values() for name, column in schema.items() if column.participant
+)
+"""Every name under which a stored table has participants' ids."""
 
 WAREHOUSE_TABLES = (
     "icd10_codes",

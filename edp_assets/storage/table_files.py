@@ -142,7 +142,7 @@ class TableWriter:
             # Text is kept as a dictionary; of numbers most values differ, and trying costs as much as writing them.
             self._writer = pq.ParquetWriter(
                 self._temporary,
-                rows.schema,
+                _declared(rows.schema, self.table),
                 compression="zstd",
                 compression_level=1,
                 use_dictionary=[name for name, kind in plain.items() if not _is_number(kind)],
@@ -189,3 +189,17 @@ def _update(digest: Any, batch: pa.Table) -> None:
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_table(batch.combine_chunks())
     digest.update(sink.getvalue())
+
+
+@cache
+def parquet_schema(table: str) -> pq.ParquetSchema:
+    """Return a stored table's columns as a file of it has them in its footer."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, _declared(_empty(table).schema, table), store_schema=False):
+        pass
+    return pq.read_metadata(pa.BufferReader(sink.getvalue())).schema
+
+
+def _declared(schema: pa.Schema, table: str) -> pa.Schema:
+    """Return the schema with what may not be null marked: `required` in the file, whose footer then proves it."""
+    return pa.schema([field.with_nullable(SCHEMAS[table][field.name].nullable) for field in schema])

@@ -1,7 +1,9 @@
 """Verdicts: what the checks of a stored partition found, kept beside it, and which cells a failure holds.
 
-A verdict is of one content, one set of thresholds: where either changed, or it is missing, it is made again. What is
-checked and how is in `checks`, which registers itself in GATES; whoever builds on a partition asks here.
+A verdict is of one content, one set of thresholds: where either changed, or it is missing, it is made again. What a
+glance at the file tells (its footer, a key column) is looked at anew whenever a partition is made or built on, and only
+a failure is kept: a passing verdict would double the files of the lake and say less than another look. What is checked
+and how is in `checks`, which registers itself in GATES and LOOKS; whoever builds on a partition asks here.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -19,27 +22,55 @@ from edp_assets.storage.lake import Cell
 from edp_assets.storage.workspace import Asset, StageSpec, Workspace
 
 TABLE = "asset_checks"
+FAILED = "failed_checks"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What checks found of a partition: rows of `asset_checks`, and what the next verdict is to be told of this one."""
+
+    rows: pl.DataFrame
+    remembered: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Gate:
-    """The checks of one asset.
+    """The checks of one asset whose verdicts are kept.
 
     Attributes:
         spec: the asset's.
         checks: names of the checks with what each looks at.
-        evaluate: makes a stored partition's rows of the table `asset_checks`.
+        evaluate: makes a stored partition's verdict, given what the last one remembered.
         fingerprint: of all that the rows depend on, but the partition itself.
     """
 
     spec: StageSpec
     checks: dict[str, str]
-    evaluate: Callable[[Workspace, Cell], pl.DataFrame]
+    evaluate: Callable[[Workspace, Cell, Mapping[str, Any]], Verdict]
     fingerprint: Callable[[Workspace], str]
 
 
+@dataclass(frozen=True)
+class Look:
+    """The checks of one asset that cost a millisecond: of a verdict only a failure is kept.
+
+    Attributes:
+        spec: the asset's.
+        checks: names of the checks with what each looks at.
+        evaluate: makes a partition's rows of `asset_checks`, told whether it is made of what its inputs are now; no
+            row where there is no partition.
+    """
+
+    spec: StageSpec
+    checks: dict[str, str]
+    evaluate: Callable[[Workspace, Cell, bool], pl.DataFrame]
+
+
 GATES: dict[Asset, Gate] = {}
-"""The checked assets."""
+"""The assets with checks whose verdicts are kept."""
+
+LOOKS: dict[Asset, Look] = {}
+"""The assets that are looked at: every stored table."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +97,7 @@ class Verdicts:
         self.made: dict[Asset, list[Cell]] = defaultdict(list)
         self._fingerprints: dict[Asset, str] = {}
         self._holds: dict[tuple[Asset, Cell], tuple[str, list[Hold]]] = {}
+        self._failed: dict[Asset, set[Cell]] = {}
 
     def stored(self, asset: Asset, cell: Cell) -> pl.DataFrame | None:
         """Return the rows of a current verdict; None where there is none, or no partition."""
@@ -79,13 +111,58 @@ class Verdicts:
             return None
         found = self.workspace.lake.read_beside(asset, cell, TABLE, inputs)
         if found is None:
-            found = GATES[asset].evaluate(self.workspace, cell)
-            self.workspace.lake.write_beside(asset, cell, TABLE, found, inputs)
+            lake = self.workspace.lake
+            verdict = GATES[asset].evaluate(self.workspace, cell, lake.notes_beside(asset, cell, TABLE))
+            found = verdict.rows
+            lake.write_beside(asset, cell, TABLE, found, inputs, verdict.remembered)
             self.made[asset].append(cell)
         return found
 
+    def look(self, asset: Asset, cell: Cell, *, current: bool = False) -> pl.DataFrame | None:
+        """Return what a look at a partition finds, a failure kept and one that is mended forgotten.
+
+        Args:
+            asset: the partition's.
+            cell: which one.
+            current: whether it is known to be made of what its inputs are now: only then can rows be compared. Where a
+                failure is kept, all is looked at again.
+
+        Returns:
+            Rows of `asset_checks`; None where the asset is not looked at.
+        """
+        if asset not in LOOKS:
+            return None
+        failed, lake = self.failed(asset), self.workspace.lake
+        rows = LOOKS[asset].evaluate(self.workspace, cell, current or cell in failed)
+        if (failures := rows.filter(~pl.col("passed"))).height:
+            lake.write_beside(asset, cell, FAILED, failures, "")
+            failed.add(cell)
+            self.made[asset].append(cell)
+        elif cell in failed:
+            lake.remove_beside(asset, cell, FAILED)
+            failed.remove(cell)
+            self.made[asset].append(cell)
+        return rows
+
+    def of_made(self, asset: Asset, cell: Cell) -> pl.DataFrame | None:
+        """Return all that the checks find of a partition that was made just now; None where it has none."""
+        found = [self.look(asset, cell, current=True), self.ensure(asset, cell)]
+        there = [rows for rows in found if rows is not None]
+        return pl.concat(there) if there else None
+
+    def failed(self, asset: Asset) -> set[Cell]:
+        """Return the partitions of which a failed look is kept."""
+        if asset not in self._failed:
+            self._failed[asset] = set(self.workspace.lake.cells(asset, FAILED)) if asset in LOOKS else set()
+        return self._failed[asset]
+
     def holds(self, asset: Asset, cell: Cell) -> list[Hold]:
         """Return the failed checks of a stored partition that hold what stands downstream of it."""
+        looked = self.look(asset, cell) if cell in self.failed(asset) else None
+        failed = [] if looked is None else [_hold(asset, cell, row) for row in blocking(looked).iter_rows(named=True)]
+        return failed + self._kept_holds(asset, cell)
+
+    def _kept_holds(self, asset: Asset, cell: Cell) -> list[Hold]:
         inputs = self._inputs(asset, cell)
         if inputs is None:
             return []
@@ -96,29 +173,43 @@ class Verdicts:
             known = self._holds[asset, cell] = inputs, [_hold(asset, cell, row) for row in failed]
         return known[1]
 
-    def holds_above(self, spec: StageSpec, cells: Iterable[Cell]) -> dict[Cell, list[Hold]]:
-        """Return those of an asset's cells that are made from a partition with a blocking failure, with what failed."""
-        gated = {asset for asset in spec.inputs.values() if asset in GATES}
+    def holds_above(self, spec: StageSpec, cells: Iterable[Cell], *, look: bool = False) -> dict[Cell, list[Hold]]:
+        """Return those of an asset's cells that are made from a partition with a blocking failure, with what failed.
+
+        Args:
+            spec: the asset's.
+            cells: its cells.
+            look: look at the partitions above anew, as is due before something is built on them; else what is known of
+                them counts.
+        """
+        cells = list(cells)
         found: dict[Cell, list[Hold]] = {}
-        for asset in gated:
-            dimensions = GATES[asset].spec.dimensions
-            there = None if set(dimensions) <= set(spec.dimensions) else self.workspace.lake.cells(asset)
+        for asset in dict.fromkeys((*spec.inputs.values(), *spec.guarded_by)):
+            if asset not in GATES and asset not in LOOKS:
+                continue
+            dimensions = (GATES.get(asset) or LOOKS[asset]).spec.dimensions
+            below: dict[Cell, list[Cell]] = defaultdict(list)
             for cell in cells:
-                keys = dict(cell)
-                if there is None:
-                    above = [tuple((name, keys[name]) for name in dimensions)]
-                else:
-                    above = [each for each in there if all(keys.get(name, key) == key for name, key in each)]
-                holds = [hold for each in above for hold in self.holds(asset, each)]
-                if holds:
-                    found.setdefault(cell, []).extend(holds)
+                below[tuple(pair for pair in cell if pair[0] in dimensions)].append(cell)
+            if not (look or asset in GATES):
+                above = list(self.failed(asset))
+            elif set(dimensions) <= set(spec.dimensions):
+                above = list(below)
+            else:
+                above = self.workspace.lake.cells(asset)
+            for each in above:
+                held = below.get(tuple(pair for pair in each if pair[0] in spec.dimensions), [])
+                if held and look:
+                    self.look(asset, each)
+                if held and (holds := self.holds(asset, each)):
+                    for cell in held:
+                        found.setdefault(cell, []).extend(holds)
         return found
 
     def mirror(self) -> None:
         """Bring the verdicts made so far into the warehouse."""
         for asset, cells in self.made.items():
-            table = GATES[asset].spec.table
-            warehouse.refresh(self.workspace.home.warehouse, self.workspace.lake, table, asset, cells)
+            warehouse.refresh_beside(self.workspace.home.warehouse, self.workspace.lake, asset, cells)
         self.made.clear()
 
     def _inputs(self, asset: Asset, cell: Cell) -> str | None:
@@ -140,5 +231,5 @@ def blocking(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _hold(asset: Asset, cell: Cell, row: dict[str, object]) -> Hold:
-    phenotype = f"{row['method']}" if row["cluster"] is None else f"{row['method']} {row['cluster']}"
+    phenotype = " ".join(str(row[name]) for name in ("method", "cluster") if row[name] is not None)
     return Hold(asset, cell, phenotype, f"{row['check_name']}", f"{row['description']}", f"{row['remedy']}")

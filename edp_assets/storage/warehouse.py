@@ -28,8 +28,8 @@ _TYPES: dict[Any, str] = {
     pl.Boolean: "BOOLEAN", pl.List(pl.Float32): "FLOAT[]", pl.List(pl.Float64): "DOUBLE[]",
 }  # fmt: skip
 
-BESIDE = ("excluded", "asset_checks")
-"""Tables whose rows lie beside those of other tables' partitions, as `<table>.parquet`."""
+BESIDE = {"excluded": ("excluded",), "asset_checks": ("asset_checks", "failed_checks")}
+"""Tables whose rows lie beside those of other tables' partitions, with the names of these files."""
 
 PARTITION = "stored_asset", "stored_cell"
 """Two further columns of each warehouse table: which stored partition a row is from, so that it can be replaced."""
@@ -73,7 +73,8 @@ def connect(
 def refresh(path: Path, lake: Lake, table: str, asset: tuple[str, ...], cells: Iterable[Cell]) -> None:
     """Replace the rows of the given stored partitions, in the table they belong to, in one transaction."""
     if table not in (*WAREHOUSE_TABLES, *WAREHOUSE_VIEWS):
-        cells = [cell for cell in cells if any(lake.beside(asset, cell, name).exists() for name in BESIDE)]
+        refresh_beside(path, lake, asset, cells)
+        return
     with connect(path) as connection:
         connection.execute("BEGIN")
         _create_tables(connection)
@@ -81,6 +82,23 @@ def refresh(path: Path, lake: Lake, table: str, asset: tuple[str, ...], cells: I
             _mirror(connection, lake, table, asset, cell)
         for name in WAREHOUSE_VIEWS:
             _create_view(connection, lake, name)
+        connection.execute("COMMIT")
+
+
+def refresh_beside(path: Path, lake: Lake, asset: tuple[str, ...], cells: Iterable[Cell]) -> None:
+    """Replace the rows of what lies beside the given partitions; they themselves are not read, and may be damaged."""
+    files = [name for names in BESIDE.values() for name in names]
+    with connect(path) as connection:
+        connection.execute("BEGIN")
+        _create_tables(connection)
+        known = _cells_beside(connection, asset)
+        for cell in cells:
+            # Of one that has nothing beside it, nor had, there is nothing to bring.
+            if _name(cell) in known or any(lake.beside(asset, cell, file).exists() for file in files):
+                _mirror_beside(connection, lake, asset, cell)
+        for name in WAREHOUSE_VIEWS:
+            if not _exists(connection, name):
+                _create_view(connection, lake, name)
         connection.execute("COMMIT")
 
 
@@ -97,6 +115,24 @@ def rebuild(path: Path, lake: Lake, assets: Iterable[tuple[str, tuple[str, ...]]
         for name in WAREHOUSE_VIEWS:
             _create_view(connection, lake, name)
         connection.execute("COMMIT")
+
+
+def _name(cell: Cell) -> str:
+    return "|".join(key for _, key in cell)
+
+
+def _cells_beside(connection: duckdb.DuckDBPyConnection, asset: tuple[str, ...]) -> set[str]:
+    """Return the partitions of an asset of which the tables of `BESIDE` have rows."""
+    found = set()
+    for table in BESIDE:
+        sql = f"SELECT DISTINCT {PARTITION[1]} FROM {table} WHERE {PARTITION[0]} = ?"  # noqa: S608
+        found |= {cell for (cell,) in connection.execute(sql, ["/".join(asset)]).fetchall()}
+    return found
+
+
+def _exists(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    sql = "SELECT count(*) FROM information_schema.tables WHERE table_name = ?"
+    return bool(connection.execute(sql, [name]).fetchall()[0][0])
 
 
 def query(path: Path, sql: str, parameters: Iterable[Any] = ()) -> pl.DataFrame:
@@ -125,16 +161,22 @@ def _mirror(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, asset
     """Bring one stored partition's rows, whom it left out, and what its checks found into the warehouse."""
     file = lake.path(asset, cell)
     if table in WAREHOUSE_TABLES:
-        _replace(connection, table, file, asset, cell)
-    for name in BESIDE:
-        _replace(connection, name, lake.beside(asset, cell, name), asset, cell)
+        _replace(connection, table, [file], asset, cell)
+    _mirror_beside(connection, lake, asset, cell)
 
 
-def _replace(connection: duckdb.DuckDBPyConnection, table: str, file: Path, asset: tuple[str, ...], cell: Cell) -> None:
+def _mirror_beside(connection: duckdb.DuckDBPyConnection, lake: Lake, asset: tuple[str, ...], cell: Cell) -> None:
+    for name, beside in BESIDE.items():
+        _replace(connection, name, [lake.beside(asset, cell, each) for each in beside], asset, cell)
+
+
+def _replace(
+    connection: duckdb.DuckDBPyConnection, table: str, files: Iterable[Path], asset: tuple[str, ...], cell: Cell
+) -> None:
     """Replace one stored partition's rows; table names are this module's own constants, all else is a parameter."""
-    place = ["/".join(asset), "|".join(key for _, key in cell)]
+    place = ["/".join(asset), _name(cell)]
     connection.execute(f"DELETE FROM {table} WHERE {PARTITION[0]} = ? AND {PARTITION[1]} = ?", place)  # noqa: S608
-    if file.exists():
+    for file in (file for file in files if file.exists()):
         columns = ", ".join(SCHEMAS[table])
         connection.execute(
             f"INSERT INTO {table} ({columns}, {', '.join(PARTITION)}) "  # noqa: S608

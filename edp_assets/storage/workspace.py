@@ -43,6 +43,7 @@ class StageSpec:
         files: what is read of the cohort folder (see `Workspace.files`).
         optional: arguments that are as if they were no input where they have no rows: what is made without them stays
             current when such an input comes into being.
+        guarded_by: assets that are no input, but whose failed checks hold this one.
     """
 
     asset: Asset
@@ -54,6 +55,7 @@ class StageSpec:
     settings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    guarded_by: tuple[Asset, ...] = ()
 
 
 @dataclass(frozen=True)

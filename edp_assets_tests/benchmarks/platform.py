@@ -1,4 +1,4 @@
-"""What the platform itself costs at many organs and codes: the first fill, a refresh without change, three codes changed.
+"""What the platform itself costs at many organs and codes: a first fill, no change, three codes changed.
 
     python -m edp_assets_tests.benchmarks.platform [--organs 10] [--codes 700] [--people 5000]
 

@@ -21,6 +21,7 @@ from edp_assets.storage.schemas import empty
 from edp_assets.storage.verdicts import TABLE, Verdicts
 from edp_assets.storage.workspace import StageSpec, Workspace
 from edp_assets_tests.checks.conftest import BELOW, GWAS, UPSTREAM, materialise
+from edp_assets_tests.checks.planted import rewritten
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +96,21 @@ def test_run__holds_what_stands_below_a_failed_check_and_makes_the_rest(home: Ho
     )  # fmt: skip
     assert stored(home).keys() == set(CODES)
     assert stored(home, STATISTICS) == before
+
+
+def test_run__a_file_that_is_not_as_declared_is_found_before_anything_is_built_on_it(home: Home) -> None:
+    path = Workspace(home).lake.path(STATISTICS, cell_of({"icd10": HELD}))
+    sound = path.read_bytes()
+    rewritten(path, lambda found: found.drop_columns(["beta"]))
+    outcome = materialise(home, f"{UPSTREAM} or {BELOW}")
+    assert outcome.held == {"icd10_whole_cohort/lead_variants": 1, "icd10_whole_cohort/gene_hits": 1}
+    assert stored(home).keys() == set(CODES) - {HELD}
+    told = (
+        f"{GWAS} [{HELD}]: check schema failed: its columns are not those of gwas_summary_stats: missing beta. To do: "
+    )
+    assert str(outcome.holds[0]).startswith(f"{told}delete {path} and run again")
+    path.write_bytes(sound)
+    assert materialise(home, BELOW).made == {"icd10_whole_cohort/lead_variants": 1, "icd10_whole_cohort/gene_hits": 1}
 
 
 def test_run__what_was_made_before_a_check_failed_stays_but_is_not_current(home: Home) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,61 @@ def effective_rank(z: NDArray[np.floating]) -> float:
         return 0.0
     share = singular / singular.sum()
     return float(np.exp(-(share * np.log(share)).sum()))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much embeddings tell scans apart.
+
+    Attributes:
+        participants: rows.
+        dimensions: columns.
+        not_finite: values that are no number.
+        constant: dimensions that are the same in all rows.
+        effective_rank: as `effective_rank`; 0 where all rows are the same, or fewer than two.
+        cosine_similarity: mean over all pairs of rows; 1 where all point the same way, 0 where there is no pair.
+    """
+
+    participants: int
+    dimensions: int
+    not_finite: int
+    constant: int
+    effective_rank: float
+    cosine_similarity: float
+
+
+def spread(batches: Iterable[NDArray[np.floating]]) -> Spread:
+    """Measure embeddings (n_participants, n_dims), given in batches, in one pass: memory is n_dims x n_dims.
+
+    Sums are about the first row, in float64, so that a spread of 1e-6 of the mean is still told.
+    """
+    n = dims = not_finite = 0
+    origin = total = outer = units = low = high = np.empty(0)
+    for batch in batches:
+        z = np.asarray(batch, dtype=np.float64)
+        not_finite += int((~np.isfinite(z)).sum())
+        if not len(z) or not_finite:
+            n, dims = n + len(z), z.shape[1] if len(z) else dims
+            continue
+        if not len(origin):
+            dims, origin = z.shape[1], z[0].copy()
+            total, units, low, high = np.zeros(dims), np.zeros(dims), z[0].copy(), z[0].copy()
+            outer = np.zeros((dims, dims))
+        n += len(z)
+        units += (z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-300)).sum(axis=0)
+        low, high = np.minimum(low, z.min(axis=0)), np.maximum(high, z.max(axis=0))
+        centred = z - origin
+        total += centred.sum(axis=0)
+        outer += centred.T @ centred
+    if not_finite or n < 2:
+        return Spread(n, dims, not_finite, 0, 0.0, 0.0)
+    variance = np.linalg.eigvalsh(outer - np.outer(total, total) / n)
+    singular = np.sqrt(np.clip(variance, 0, None))
+    singular = singular[singular > 1e-6 * max(1e-30, float(np.abs([low, high]).max()))]
+    share = singular / singular.sum() if len(singular) else singular
+    rank = float(np.exp(-(share * np.log(share)).sum())) if len(singular) else 0.0
+    cosine = (float(units @ units) - n) / (n * (n - 1))
+    return Spread(n, dims, 0, int((low == high).sum()), rank, cosine)
 
 
 def central_slices(slices: NDArray[np.uint8], n: int) -> NDArray[np.uint8]:
