@@ -17,7 +17,8 @@ from edp_assets.assets.stage import REGISTRY, Stage
 from edp_assets.checks.gates import STORED_ONLY
 from edp_assets.definitions import defs
 from edp_assets.partitions import DIMENSIONS
-from edp_assets.storage import warehouse
+from edp_assets.storage import mirror, warehouse
+from edp_assets.storage.cells import ASIDE
 from edp_assets.storage.lake import Cell, cell_of
 from edp_assets.storage.verdicts import GATES, Hold, Verdicts
 from edp_assets.storage.workspace import Asset, StageSpec, Workspace
@@ -65,6 +66,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     stages = _chosen_stages(choice, workspace.settings.encoders)
     with dg.DagsterInstance.get() as instance:
         end_orphans(instance, say)
+        bring_warehouse_up_to_date(workspace, say)
         dimensions = _Dimensions(workspace, instance, choice)
         holding = _Holding(Verdicts(workspace))
         for number, stage in enumerate(stages, 1):
@@ -81,6 +83,8 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             if stale:
                 what = f" {_describe(stale)}" if stage.spec.dimensions else ""
                 say(f"[{number}/{len(stages)}] {name}{what}")
+                if again := sorted(set(stale) & set(workspace.set_aside(stage.spec.asset))):
+                    say(f"    {len(again)} of them because a damaged file was set aside: {_describe(again)}")
                 before = time.monotonic()
                 for first, last in ranges(stale, dimensions.order):
                     _materialise(instance, stage, first, last)
@@ -91,7 +95,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             if name == "icd10_codes":
                 dimensions.add_codes()
         outcome.holds = holding.told()
-    _mirror(workspace)
+    bring_warehouse_up_to_date(workspace, say)
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -285,16 +289,24 @@ def end_orphans(instance: dg.DagsterInstance, say: Say) -> None:
         say(f"an earlier run was killed: {len(orphans)} open run(s) marked as failed, going on from what is stored")
 
 
-def _mirror(workspace: Workspace) -> None:
-    """Make the warehouse from the lake if it is not there (deleted, or damaged and moved away)."""
-    if not workspace.home.warehouse.exists():
-        rebuild_warehouse(workspace)
-
-
-def rebuild_warehouse(workspace: Workspace) -> None:
-    """Make the warehouse anew from the lake."""
-    lake_stages: list[tuple[str, tuple[str, ...]]] = [(s.spec.table, s.spec.asset) for s in REGISTRY.values()]
-    warehouse.rebuild(workspace.home.warehouse, workspace.lake, lake_stages)
+def bring_warehouse_up_to_date(workspace: Workspace, say: Say) -> None:
+    """Bring what the warehouse lacks in from the lake: all of it where it is gone or damaged, what a kill left out."""
+    home = workspace.home
+    everything = [(stage.spec.table, stage.spec.asset) for stage in REGISTRY.values()]
+    try:
+        if home.warehouse.exists():
+            with warehouse.connect(home.warehouse, read_only=True, wait_seconds=0):
+                pass
+    except warehouse.WarehouseLockedError:
+        pass  # told below, where something waits for it
+    except warehouse.WarehouseDamagedError as error:
+        mirror.set_aside(home, error)
+        say(f"{error} It was set aside as {home.warehouse.name}{ASIDE}.")
+    if left := mirror.catch_up(home, workspace.lake, everything):
+        say(
+            f"{home.warehouse} is held by another program and lacks results of {len(left)} assets, which the lake has: "
+            "close that program; the next run, or `edp report`, brings them in"
+        )
 
 
 def _describe(cells: Sequence[Cell]) -> str:

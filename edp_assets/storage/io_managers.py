@@ -12,9 +12,10 @@ from typing import Any
 
 import dagster as dg
 
-from edp_assets.storage import warehouse
 from edp_assets.storage.checkpoints import CheckpointPartitions
+from edp_assets.storage.disk import full_disk_told
 from edp_assets.storage.lake import Cell, Partitions, Stored, Together, cell_of
+from edp_assets.storage.mirror import mirroring
 from edp_assets.storage.workspace import Fingerprints, StageSpec, Workspace
 
 
@@ -50,8 +51,11 @@ class LakeIOManager(dg.IOManager):
         """Write every partition as it is made, with its provenance; then refresh the warehouse once."""
         workspace, spec = Workspace.current(), obj.spec
         fingerprints = Fingerprints(workspace, spec)
-        written: list[Cell] = []
-        try:
+        # Stages compute while they are stored, so that a disk that is full under any of their files is told here.
+        with (
+            full_disk_told(workspace.home.root),
+            mirroring(workspace.home, workspace.lake, spec.table, spec.asset) as written,
+        ):
             for cells, made in obj.partitions:
                 inputs = [fingerprints.of(cell) for cell in cells]
                 if isinstance(made, Stored):
@@ -63,10 +67,6 @@ class LakeIOManager(dg.IOManager):
                         f"{'/'.join(spec.asset)}: a lake asset yields Stored or Together, found {type(made).__name__}"
                     )
                 written += cells
-        finally:
-            # What was written before a failure is stored, so the warehouse shows it as well.
-            if written:
-                warehouse.refresh(workspace.home.warehouse, workspace.lake, spec.table, spec.asset, written)
 
     def load_input(self, context: dg.InputContext) -> Partitions:
         """Return the upstream partitions, read when asked for."""
@@ -82,9 +82,10 @@ class CheckpointIOManager(dg.IOManager):
         """Write every trained encoder as it is made; the file that training resumed from is then done with."""
         workspace, spec = Workspace.current(), obj.spec
         fingerprints = Fingerprints(workspace, spec)
-        for (cell,), stored in obj.partitions:
-            workspace.checkpoints.write(spec.asset, cell, stored.trained, fingerprints.of(cell))
-            workspace.checkpoints.training_path(spec.asset, cell).unlink(missing_ok=True)
+        with full_disk_told(workspace.home.root):
+            for (cell,), stored in obj.partitions:
+                workspace.checkpoints.write(spec.asset, cell, stored.trained, fingerprints.of(cell))
+                workspace.checkpoints.training_path(spec.asset, cell).unlink(missing_ok=True)
 
     def load_input(self, context: dg.InputContext) -> CheckpointPartitions:
         """Return the upstream encoders' paths."""

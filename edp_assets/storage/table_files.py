@@ -19,6 +19,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from edp_assets.seal import BLANK
+from edp_assets.storage.cells import Location, put
+from edp_assets.storage.disk import full_disk_told
+from edp_assets.storage.parquet_files import SEAL, seal_file
 from edp_assets.storage.schemas import SCHEMAS, SchemaError, conform, polars_schema
 
 Frame: TypeAlias = "pl.DataFrame | pa.Table"
@@ -53,9 +57,17 @@ class TableWriter:
     A data frame is a row group of its own, since its rows may be large; Arrow tables are gathered up to `ROW_GROUP`.
     """
 
-    def __init__(self, path: Path, table: str) -> None:
+    def __init__(self, path: Location, table: str, scratch: Path | None = None) -> None:
+        """Begin a table.
+
+        Args:
+            path: where it comes to lie.
+            table: its schema.
+            scratch: where it lies while it is written; by default beside its place.
+        """
         self.path, self.table = path, table
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+        self.scratch = scratch or Path(str(path.parent))
+        self._temporary = self.scratch / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
         self._digest, self._rows = hashlib.sha256(table.encode()), 0
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.Table] = []
@@ -66,9 +78,15 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._temporary.unlink(missing_ok=True)
+        try:
+            if self._writer is not None:
+                with full_disk_told(self._temporary):
+                    self._writer.close()
+        except (OSError, pa.ArrowException):
+            if error is None:
+                raise
+        finally:
+            self._temporary.unlink(missing_ok=True)
 
     def add(self, frame: Frame) -> None:
         """Add rows.
@@ -95,26 +113,31 @@ class TableWriter:
         self._flush()
         provenance = Provenance(inputs, self._digest.hexdigest(), self._rows)
         assert self._writer is not None  # noqa: S101
-        self._writer.add_key_value_metadata({PROVENANCE.decode(): provenance.to_json()})
+        self._writer.add_key_value_metadata({PROVENANCE.decode(): provenance.to_json(), SEAL: BLANK})
         if notes:
             self._writer.add_key_value_metadata({NOTES.decode(): json.dumps(notes)})
-        self._writer.close()
-        self._writer = None
-        with self._temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        with full_disk_told(self._temporary):
+            self._writer.close()
+            self._writer = None
+            seal_file(self._temporary)
         return provenance
 
     def replace(self) -> None:
         """Move the finished file to its place."""
-        self._temporary.replace(self.path)
+        with full_disk_told(self._temporary):
+            put(self._temporary, self.path)
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
         rows = pa.concat_tables(waiting)
+        with full_disk_told(self._temporary):
+            self._write(rows)
+
+    def _write(self, rows: pa.Table) -> None:
         if self._writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary.parent.mkdir(parents=True, exist_ok=True)
             plain = {field.name: _plain(field.type) for field in rows.schema}
             # Text is kept as a dictionary; of numbers most values differ, and trying costs as much as writing them.
             self._writer = pq.ParquetWriter(
@@ -131,6 +154,7 @@ class TableWriter:
                 # Of text they cost as much as writing it, and no question prunes by an rsid.
                 write_statistics=[name for name, kind in plain.items() if _is_number(kind)],
                 store_schema=False,
+                write_page_checksum=True,
             )
         self._writer.write_table(rows.cast(self._writer.schema), row_group_size=ROW_GROUP)
 

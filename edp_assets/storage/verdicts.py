@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from edp_assets.storage import warehouse
 from edp_assets.storage.lake import Cell
+from edp_assets.storage.mirror import mirroring
 from edp_assets.storage.workspace import Asset, StageSpec, Workspace
 
 TABLE = "asset_checks"
@@ -117,8 +117,8 @@ class Verdicts:
     def mirror(self) -> None:
         """Bring the verdicts made so far into the warehouse."""
         for asset, cells in self.made.items():
-            table = GATES[asset].spec.table
-            warehouse.refresh(self.workspace.home.warehouse, self.workspace.lake, table, asset, cells)
+            with mirroring(self.workspace.home, self.workspace.lake, GATES[asset].spec.table, asset) as written:
+                written += cells
         self.made.clear()
 
     def _inputs(self, asset: Asset, cell: Cell) -> str | None:

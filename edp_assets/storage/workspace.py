@@ -89,16 +89,31 @@ class Workspace:
     @cached_property
     def lake(self) -> Lake:
         """The Parquet lake."""
-        return Lake(self.home.lake)
+        return Lake(self.home.stored("lake"), self.home.scratch)
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
         """The trained encoders."""
-        return Checkpoints(self.home.checkpoints)
+        return Checkpoints(self.home.stored("checkpoints"), self.home.checkpoints)
 
     def provenance(self, asset: Asset, cell: Cell) -> Provenance | None:
         """Return what a stored partition was made from, whichever store it lies in; None where it is not stored."""
         return self.lake.provenance(asset, cell) or self.checkpoints.provenance(asset, cell)
+
+    def provenances(self, asset: Asset, cells: Iterable[Cell] | None = None) -> dict[Cell, Provenance]:
+        """Return what those of an asset's partitions (by default all) that are stored were made from, read together."""
+        found = self.lake.provenances(asset, cells)
+        # An asset lies in one store: only where the lake has none of it may it be an encoder.
+        if found:
+            return found
+        wanted = None if cells is None else set(cells)
+        there = [cell for cell in self.checkpoints.cells(asset) if wanted is None or cell in wanted]
+        encoders = {cell: self.checkpoints.provenance(asset, cell) for cell in there}
+        return {cell: provenance for cell, provenance in encoders.items() if provenance is not None}
+
+    def set_aside(self, asset: Asset) -> list[Cell]:
+        """Return the cells of an asset that are not stored because their file was damaged and set aside."""
+        return self.lake.set_aside(asset) or self.checkpoints.set_aside(asset)
 
     def stored_cells(self, asset: Asset) -> list[Cell]:
         """Return the stored partitions of an asset."""
@@ -107,12 +122,8 @@ class Workspace:
     def current_cells(self, spec: StageSpec, cells: Iterable[Cell]) -> set[Cell]:
         """Return those of the cells whose stored partition is made from what is there now."""
         fingerprints = Fingerprints(self, spec)
-        current = set()
-        for cell in cells:
-            provenance = self.provenance(spec.asset, cell)
-            if provenance is not None and provenance.inputs == fingerprints.of(cell):
-                current.add(cell)
-        return current
+        stored = self.provenances(spec.asset, list(cells))
+        return {cell for cell, provenance in stored.items() if provenance.inputs == fingerprints.of(cell)}
 
     def files(self, name: str, cell: Cell) -> str:
         """Return the signature (sizes and modification times) of what a stage reads of the cohort folder."""
@@ -157,11 +168,8 @@ class Fingerprints:
         for name, asset in spec.inputs.items():
             if name in spec.rows:
                 continue
-            found = {cell: workspace.provenance(asset, cell) for cell in workspace.stored_cells(asset)}
-            optional = name in spec.optional
-            self._versions[name] = {
-                cell: p.version for cell, p in found.items() if p is not None and (p.rows or not optional)
-            }
+            found, optional = workspace.provenances(asset), name in spec.optional
+            self._versions[name] = {cell: p.version for cell, p in found.items() if p.rows or not optional}
         self._files: dict[tuple[str, Cell], str] = {}
         self._tables = {
             name: workspace.lake.read(spec.inputs[name], ())
