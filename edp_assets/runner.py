@@ -295,8 +295,7 @@ def bring_warehouse_up_to_date(workspace: Workspace, say: Say) -> None:
     everything = [(stage.spec.table, stage.spec.asset) for stage in REGISTRY.values()]
     try:
         if home.warehouse.exists():
-            with warehouse.connect(home.warehouse, read_only=True, wait_seconds=0):
-                pass
+            warehouse.check(home.warehouse, wait_seconds=0)
     except warehouse.WarehouseLockedError:
         pass  # told below, where something waits for it
     except warehouse.WarehouseDamagedError as error:

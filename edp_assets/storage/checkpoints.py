@@ -141,6 +141,7 @@ def damage(path: Location) -> str | None:
         if wanted is not None:
             with path.open("rb") as file:
                 check_body(file, 0, len(head), wanted)
+        json.loads(head[8:])
     except ValueError as error:
         return str(error)
     return None

@@ -7,7 +7,6 @@ What a table holds is in `schemas`; what Dagster asks for is in `io_managers`; h
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import uuid
@@ -15,14 +14,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from edp_assets.seal import SealError
 from edp_assets.storage.cells import (
@@ -40,9 +38,8 @@ from edp_assets.storage.cells import (
 )
 from edp_assets.storage.parquet_files import UNREADABLE, damage, open_file, read_footer, read_footers, read_table
 from edp_assets.storage.piece_files import PieceFiles
-from edp_assets.storage.schemas import polars_schema
-from edp_assets.storage.stored import Exclusion, Stored, Together
-from edp_assets.storage.table_files import NOTES, PROVENANCE, Provenance, TableWriter
+from edp_assets.storage.stored import Exclusion, Stored, Together, write_exclusions, write_small
+from edp_assets.storage.table_files import Provenance, TableWriter, notes_of, provenance_of
 
 log = logging.getLogger(__name__)
 
@@ -143,18 +140,18 @@ class Lake:
         """Bring a written partition into its place."""
         stored.provenance, stored.path = writer.finish(inputs, stored.notes), writer.path
         # The exclusions go first: once the rows are in place the partition counts as done.
-        _write_exclusions(writer.path.with_name("excluded.parquet"), stored.excluded, writer.scratch)
+        write_exclusions(writer.path.with_name("excluded.parquet"), stored.excluded, writer.scratch)
         writer.replace()
 
     def write_beside(self, asset: tuple[str, ...], cell: Cell, table: str, frame: pl.DataFrame, inputs: str) -> None:
         """Store a small table beside one partition, atomically; `inputs` says what it was made from."""
-        _write_beside(self.beside(asset, cell, table), table, frame, inputs, self._work(asset, cell))
+        write_small(self.beside(asset, cell, table), table, frame, inputs, self._work(asset, cell))
 
     def read_beside(self, asset: tuple[str, ...], cell: Cell, table: str, inputs: str) -> pl.DataFrame | None:
         """Read a small table beside one partition; None where it is absent, damaged, or made from other inputs."""
         path = self.beside(asset, cell, table)
         try:
-            found = _provenance(read_footer(path))
+            found = provenance_of(read_footer(path))
             return pl.DataFrame(read_table(path)) if found and found.inputs == inputs else None
         except FileNotFoundError:
             return None
@@ -205,7 +202,7 @@ class Lake:
                 log.warning("%s", self._damaged(asset, cell, path, str(footer)))
             elif isinstance(footer, Exception):
                 raise footer
-            elif provenance := _provenance(footer):
+            elif provenance := provenance_of(footer):
                 found[cell] = provenance
         return found
 
@@ -294,32 +291,6 @@ class Lake:
                     if skip < frame.height:
                         yield frame.slice(skip)
                     skip = max(0, skip - frame.height)
-
-
-def _write_exclusions(path: Location, excluded: Sequence[Exclusion], scratch: Path) -> None:
-    if not excluded:
-        path.unlink(missing_ok=True)
-        return
-    rows = [asdict(exclusion) for exclusion in excluded]
-    _write_beside(path, "excluded", pl.DataFrame(rows, schema=polars_schema("excluded")), "", scratch)
-
-
-def _write_beside(path: Location, table: str, frame: pl.DataFrame, inputs: str, scratch: Path) -> None:
-    with TableWriter(path, table, scratch) as writer:
-        writer.add(frame)
-        writer.finish(inputs, {})
-        writer.replace()
-
-
-def notes_of(path: Location) -> dict[str, Any]:
-    """Return what was noted in a file of the lake; nothing where nothing was."""
-    metadata = read_footer(path).metadata or {}
-    return dict(json.loads(metadata[NOTES])) if NOTES in metadata else {}
-
-
-def _provenance(footer: pq.FileMetaData) -> Provenance | None:
-    metadata = footer.metadata or {}
-    return Provenance.from_json(metadata[PROVENANCE]) if PROVENANCE in metadata else None
 
 
 @dataclass(frozen=True)

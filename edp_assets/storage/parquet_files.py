@@ -13,11 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from edp_assets.seal import SealError, check_body, check_head, seal
+from edp_assets.seal import KEY, SealError, check_body, check_head, seal
 from edp_assets.storage.cells import Location
-
-SEAL = "edp_seal"
-"""The footer's key of the seal."""
 
 TAIL = 65_536
 _MAGIC = b"PAR1"
@@ -84,6 +81,8 @@ def damage(path: Location) -> str | None:
         length = _footer_length(tail)
         if length > len(tail):
             tail = _tail(path, length)
+        if length > len(tail):
+            raise SealError("its footer is longer than the file")
         wanted = check_head(tail[-length:])
         _parsed(path, tail)
         if wanted is not None:

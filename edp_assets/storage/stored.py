@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from edp_assets.storage.cells import Location
 from edp_assets.storage.piece_files import Pieces
-from edp_assets.storage.table_files import Frame, Provenance
+from edp_assets.storage.schemas import polars_schema
+from edp_assets.storage.table_files import Frame, Provenance, TableWriter
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,20 @@ class Together:
         assert not callable(stored.frames)  # noqa: S101
         frames = [stored.frames] if isinstance(stored.frames, pl.DataFrame) else stored.frames
         return cls([stored], ((0, frame) for frame in frames))
+
+
+def write_exclusions(path: Location, excluded: Sequence[Exclusion], scratch: Path) -> None:
+    """Store whom a partition left out beside it; nobody: no file."""
+    if not excluded:
+        path.unlink(missing_ok=True)
+        return
+    rows = [asdict(exclusion) for exclusion in excluded]
+    write_small(path, "excluded", pl.DataFrame(rows, schema=polars_schema("excluded")), "", scratch)
+
+
+def write_small(path: Location, table: str, frame: pl.DataFrame, inputs: str, scratch: Path) -> None:
+    """Store a small table whole."""
+    with TableWriter(path, table, scratch) as writer:
+        writer.add(frame)
+        writer.finish(inputs, {})
+        writer.replace()

@@ -19,10 +19,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from edp_assets.seal import BLANK
+from edp_assets.seal import BLANK, KEY
 from edp_assets.storage.cells import Location, put
 from edp_assets.storage.disk import full_disk_told
-from edp_assets.storage.parquet_files import SEAL, seal_file
+from edp_assets.storage.parquet_files import read_footer, seal_file
 from edp_assets.storage.schemas import SCHEMAS, SchemaError, conform, polars_schema
 
 Frame: TypeAlias = "pl.DataFrame | pa.Table"
@@ -113,7 +113,7 @@ class TableWriter:
         self._flush()
         provenance = Provenance(inputs, self._digest.hexdigest(), self._rows)
         assert self._writer is not None  # noqa: S101
-        self._writer.add_key_value_metadata({PROVENANCE.decode(): provenance.to_json(), SEAL: BLANK})
+        self._writer.add_key_value_metadata({PROVENANCE.decode(): provenance.to_json(), KEY: BLANK})
         if notes:
             self._writer.add_key_value_metadata({NOTES.decode(): json.dumps(notes)})
         with full_disk_told(self._temporary):
@@ -190,3 +190,15 @@ def _update(digest: Any, batch: pa.Table) -> None:
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_table(batch.combine_chunks())
     digest.update(sink.getvalue())
+
+
+def notes_of(path: Location) -> dict[str, Any]:
+    """Return what was noted in a file of the lake; nothing where nothing was."""
+    metadata = read_footer(path).metadata or {}
+    return dict(json.loads(metadata[NOTES])) if NOTES in metadata else {}
+
+
+def provenance_of(footer: pq.FileMetaData) -> Provenance | None:
+    """Return what a file of this footer was made from; None where it does not say."""
+    metadata = footer.metadata or {}
+    return Provenance.from_json(metadata[PROVENANCE]) if PROVENANCE in metadata else None

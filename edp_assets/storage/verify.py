@@ -56,13 +56,15 @@ def verify(workspace: Workspace, say: Callable[[str], None] = lambda _: None) ->
 
 def _files(workspace: Workspace) -> Iterator[tuple[Asset, Cell, Location]]:
     """Yield every stored file with the asset and the cell that it is of."""
-    for root, names in (
+    places: list[tuple[Location, tuple[str, ...]]] = [
         (workspace.lake.root, ("part.parquet", "excluded.parquet", "asset_checks.parquet")),
         (workspace.checkpoints.root, (checkpoints.FILE,)),
-    ):
+    ]
+    for root, names in places:
         for name in names:
             # Below the root come the asset's parts, without "=", then the cell's, with one.
-            for path in sorted(root.glob(f"**/{name}"), key=str):
+            paths: list[Location] = sorted(root.glob(f"**/{name}"), key=str)
+            for path in paths:
                 parts = path.parent.relative_to(root).parts  # type: ignore[arg-type]
                 asset = tuple(part for part in parts if "=" not in part)
                 yield asset, path_cell(parts[len(asset) :]), path

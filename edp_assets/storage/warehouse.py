@@ -34,6 +34,9 @@ WAIT_SECONDS = 10.0
 
 CELLS_AT_ONCE = 256
 
+HEADERS, BLOCK = 12_288, 262_144
+"""A DuckDB file is three headers of 4 KiB, then blocks, bytes."""
+
 _TYPES: dict[Any, str] = {
     pl.String: "VARCHAR", pl.Int32: "INTEGER", pl.Int64: "BIGINT", pl.Float32: "FLOAT", pl.Float64: "DOUBLE",
     pl.Boolean: "BOOLEAN", pl.List(pl.Float32): "FLOAT[]", pl.List(pl.Float64): "DOUBLE[]",
@@ -70,6 +73,11 @@ def connect(
     """
     import duckdb
 
+    # DuckDB may wait for ever on a file that was cut.
+    if path.exists() and (path.stat().st_size - HEADERS) % BLOCK:
+        raise WarehouseDamagedError(
+            f"{path} is damaged (it ends within a block). Results are not lost: `edp run` makes it again from the lake."
+        )
     deadline, pause = time.monotonic() + wait_seconds, 0.05
     with full_disk_told(path):
         while True:
@@ -173,9 +181,9 @@ def rebuild(path: Path, lake: Lake, assets: Iterable[tuple[str, tuple[str, ...]]
         connection.execute("COMMIT")
 
 
-def check(path: Path) -> None:
+def check(path: Path, *, wait_seconds: float = WAIT_SECONDS) -> None:
     """Read all tables of the warehouse; raises WarehouseDamagedError where they cannot be read."""
-    with connect(path, read_only=True) as connection:
+    with connect(path, read_only=True, wait_seconds=wait_seconds) as connection:
         for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
             quoted = name.replace('"', '""')
             connection.execute(f'SELECT bit_xor(hash(t)) FROM "{quoted}" t').fetchall()  # noqa: S608

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from edp_assets.science.encoders.interface import EncoderConfig
-from edp_assets.seal import BLANK, SealError, check_body, check_head, seal
+from edp_assets.seal import BLANK, KEY, SealError, check_body, check_head, seal
 
 ENCODER_FORMAT = "edp_assets.encoder/2"
 FIRST_FORMAT = "edp_assets.mae/1"
@@ -27,7 +27,7 @@ KINDS = {
     "imagenet": ("edp_assets.science.encoders.imagenet", "ImagenetConfig", "ImagenetEncoder"),
 }
 """Module, config and model of each kind; imported where a file or a run of that kind is met."""
-_RESERVED = ("format", "kind", "config", "losses", "pixel_mm", "seal")
+_RESERVED = ("format", "kind", "config", "losses", "pixel_mm", KEY)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> No
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        save_file(whole, temporary, metadata={**header, "seal": BLANK})
+        save_file(whole, temporary, metadata={**header, KEY: BLANK})
         seal(temporary, 0, header_end(temporary))
         temporary.replace(path)
     finally:
@@ -191,9 +191,15 @@ def check_encoder(path: Path) -> None:
     """Read all of a file and raise SealError where it is not as it was written; files of before seals pass."""
     end = header_end(path)
     with path.open("rb") as file:
-        wanted = check_head(file.read(end))
+        head = file.read(end)
+        wanted = check_head(head)
         if wanted is not None:
             check_body(file, 0, end, wanted)
+            return
+    try:
+        json.loads(head[8:])
+    except ValueError as error:
+        raise SealError(f"its header cannot be read: {error}") from None
 
 
 def _flush(path: Path) -> None:
