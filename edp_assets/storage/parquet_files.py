@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from edp_assets.seal import KEY, SealError, check_body, check_head, seal
+from edp_assets.seal import SealError, check_body, check_head, seal
 from edp_assets.storage.cells import Location
 
 TAIL = 65_536
