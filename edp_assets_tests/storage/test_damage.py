@@ -116,7 +116,7 @@ def test_read_stored__damaged_exclusions_take_their_partition_with_them(tmp_path
     excluded = [Exclusion("17", "liver", "masked_crops", "empty mask")]
     lake.write(ASSET, CELL, "edp_scores", Stored(scores(3), excluded), "inputs")
     flip(lake.beside(ASSET, CELL, "excluded"), 30)
-    with pytest.raises(DamagedError, match="excluded.parquet is damaged"):
+    with pytest.raises(DamagedError, match=r"excluded\.parquet is damaged"):
         lake.read_stored(ASSET, CELL, "excluded")
     assert lake.set_aside(ASSET) == [CELL]
 

@@ -76,7 +76,8 @@ def test_mirroring__a_killed_run_is_caught_up_with(home: Home) -> None:
         "import os, sys; from pathlib import Path; from edp_assets.storage.home import Home;"
         "from edp_assets.storage.lake import Lake; from edp_assets.storage.mirror import mirroring;"
         "from edp_assets_tests.storage.test_mirror import *;"
-        "home = Home(Path(sys.argv[1])); lake = Lake(home.lake); context = mirroring(home, lake, 'organ_volumes', VOLUMES);"
+        "home = Home(Path(sys.argv[1])); lake = Lake(home.lake);"
+        "context = mirroring(home, lake, 'organ_volumes', VOLUMES);"
         "context.__enter__();"
         "lake.write(VOLUMES, CELLS[0], 'organ_volumes', volumes('heart', 2), ''); os.kill(os.getpid(), 9)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -38,7 +39,8 @@ def home(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     bucket = f"home-{abs(hash(tmp_path)):x}"
     (tmp_path / "home.toml").write_text(
-        f'[storage]\nlake = "s3://{bucket}/lake"\ncheckpoints = "s3://{bucket}/checkpoints"\nendpoint_url = "{endpoint}"\n'
+        f'[storage]\nlake = "s3://{bucket}/lake"\ncheckpoints = "s3://{bucket}/checkpoints"\n'
+        f'endpoint_url = "{endpoint}"\n'
     )
     found = Home(tmp_path)
     found.stored("lake").fs.mkdir(bucket)
@@ -121,6 +123,9 @@ def test_write__a_full_disk_is_told_and_nothing_half_written_stays(tmp_path: Pat
             lake.write(ASSET, CELLS[0], "edp_scores", Stored([scores(20_000, i) for i in range(9)]), "in")
         assert not [file for file in disk.rglob("*") if file.is_file()]
         lake.write(ASSET, CELLS[0], "edp_scores", Stored(scores(10)), "in")
+        with (disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            while True:
+                ballast.write(bytes(4096))
         with pytest.raises(FullDiskError, match="could not be written"):
             warehouse.rebuild(disk / "warehouse.duckdb", lake, [("edp_scores", ASSET)])
         assert lake.read(ASSET, CELLS[0]).height == 10
