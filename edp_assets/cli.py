@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edp_assets.storage.disk import FullDiskError, is_full, told_full
 from edp_assets.storage.home import Home
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def _readable(function: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             if click.get_current_context().find_root().params["verbose"]:
                 raise
+            if is_full(error) and not isinstance(error, FullDiskError):
+                error = told_full(Home.from_environment().root, error)
             raise _Failure(f"{error}" or type(error).__name__) from None
 
     return wrapped
@@ -94,6 +97,25 @@ def check(cohort: Path) -> None:
 
 @cli.command()
 @click.argument("cohort", type=click.Path(path_type=Path))
+@_readable
+def verify(cohort: Path) -> None:
+    """Read every stored result of COHORT to its end and list what is damaged; exit 1 where anything is."""
+    from edp_assets.storage.verify import verify as read_all
+    from edp_assets.storage.workspace import Workspace
+
+    home = Home.from_environment()
+    if home.cohort_folder() is None:
+        raise _Failure(f"{home.root} holds nothing yet: `edp run {cohort}` first.")
+    home.bind(cohort)
+    with home.writing():
+        found = read_all(Workspace(home), _say)
+    if found:
+        told = "\n".join(f"  {damage}" for damage in found)
+        raise _Failure(f"{len(found)} stored file(s) were damaged:\n{told}\n`edp run {cohort}` makes them again.")
+
+
+@cli.command()
+@click.argument("cohort", type=click.Path(path_type=Path))
 @_choices
 @_readable
 def run(cohort: Path, **choices: Any) -> None:
@@ -110,7 +132,7 @@ def refresh(cohort: Path, **choices: Any) -> None:
     home = Home.from_environment()
     outcome = _refresh(home, cohort, choices)
     if outcome.made:
-        _close(home)
+        _close_if_free(home)
     elif not (outcome.holds or outcome.withdrawn):
         _say("nothing has changed: there is nothing to do")
     _tell_held(outcome)
@@ -144,8 +166,18 @@ def _run(folder: Path, choices: dict[str, Any]) -> None:
     """Bring the chosen part of the graph up to date, and close with all tables."""
     home = Home.from_environment()
     outcome = _refresh(home, folder, choices)
-    _close(home)
+    _close_if_free(home)
     _tell_held(outcome)
+
+
+def _close_if_free(home: Home) -> None:
+    """Print the closing tables; an hour's work does not end as a failure because a notebook holds the warehouse."""
+    from edp_assets.storage.warehouse import WarehouseLockedError
+
+    try:
+        _close(home)
+    except WarehouseLockedError as error:
+        _say(f"no closing tables and report: {error}\n`edp report` makes them.")
 
 
 def _refresh(home: Home, folder: Path, choices: dict[str, Any]) -> Outcome:
@@ -229,6 +261,10 @@ def report() -> None:
     home = Home.from_environment()
     if not home.warehouse.exists():
         raise _Failure(f"{home.warehouse} is not there: run `edp run COHORT` or `edp demo` first.")
+    from edp_assets.runner import bring_warehouse_up_to_date
+    from edp_assets.storage.workspace import Workspace
+
+    bring_warehouse_up_to_date(Workspace(home), _say)
     _close(home)
 
 

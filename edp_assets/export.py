@@ -11,13 +11,13 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import polars as pl
 
 from edp_assets.cohort.icd10 import description
 from edp_assets.science.genetics.gwas_ssf import CHROMOSOME_NUMBERS, COLUMNS, write_metadata, write_statistics
-from edp_assets.storage.lake import cell_of, notes_of
+from edp_assets.storage.cells import Cell, cell_of, file_name
+from edp_assets.storage.lake import notes_of
 from edp_assets.storage.workspace import Workspace
 
 ROWS_A_FRAME = 131_072
@@ -54,7 +54,16 @@ def export(workspace: Workspace, asked: Asked, folder: Path, say: Callable[[str]
     Raises:
         ExportError: nothing is stored for it; the message says what is.
     """
-    file = _stored(workspace, asked)
+    asset, cell = _stored(workspace, asked)
+    # DuckDB does not look for damage, and the file may lie in an object store.
+    with workspace.lake.local_file(asset, cell) as file:
+        excluded = workspace.lake.read_stored(asset, cell, "excluded")
+        return _export(workspace, asked, file, set() if excluded is None else set(excluded["eid"]), folder, say)
+
+
+def _export(
+    workspace: Workspace, asked: Asked, file: Path, excluded: set[str], folder: Path, say: Callable[[str], None]
+) -> list[Path]:
     phenotypes = _phenotypes(file, asked)
     if not phenotypes:
         others = ", ".join(sorted({method for method, _ in _phenotypes(file, replace(asked, method=None))}))
@@ -65,10 +74,9 @@ def export(workspace: Workspace, asked: Asked, folder: Path, say: Callable[[str]
     thinned = {(note["method"], note["cluster"]): note["stored_max_p"] for note in notes_of(file).get("phenotypes", ())}
     for method, cluster in phenotypes:
         parts = [None if method in BASELINES else asked.encoder, asked.organ, asked.icd10, method, cluster]
-        name = "-".join(quote(str(part), safe="") for part in parts if part is not None)
-        path = folder / f"{name}.tsv.gz"
+        path = folder / file_name("-".join(str(part) for part in parts if part is not None), ".tsv.gz")
         told = write_statistics(path, _frames(file, method, cluster))
-        counts = _cases(workspace, asked, method, file, told.largest_n)
+        counts = _cases(workspace, asked, method, excluded, told.largest_n)
         if counts is None:
             say(f"{path}: cases and controls are not told: the people stored have changed since; `edp run` first")
         about = _about(workspace, asked, method, cluster, told.largest_n, counts or {})
@@ -81,8 +89,8 @@ def export(workspace: Workspace, asked: Asked, folder: Path, say: Callable[[str]
     return written
 
 
-def _stored(workspace: Workspace, asked: Asked) -> Path:
-    """Return the lake's file of what was asked for."""
+def _stored(workspace: Workspace, asked: Asked) -> tuple[tuple[str, ...], Cell]:
+    """Return the asset and the cell of what was asked for, which is stored."""
     asset = (asked.method if asked.method in BASELINES else asked.encoder, "gwas_summary_stats")
     dimensions = {"organ": asked.organ, "icd10": asked.icd10}
     if asked.method is not None and asked.method.startswith("icd10_"):
@@ -92,13 +100,12 @@ def _stored(workspace: Workspace, asked: Asked) -> Path:
     if lacking := [f"--{name}" for name, value in dimensions.items() if value is None]:
         raise ExportError(f"{' and '.join(lacking)} must be given for {asked.method or 'EDPs'}")
     cell = cell_of({name: value for name, value in dimensions.items() if value is not None})
-    path = workspace.lake.path(asset, cell)
-    if not path.exists():
+    if not workspace.lake.path(asset, cell).exists():
         there = [" x ".join(key for _, key in stored) for stored in workspace.lake.cells(asset)]
         more = f" and {len(there) - 20} more" if len(there) > 20 else ""
         found = f"stored are {', '.join(there[:20])}{more}" if there else f"{'/'.join(asset)} has none stored yet"
         raise ExportError(f"{_name(asked)}: no summary statistics are stored; {found}. `edp run` makes them")
-    return path
+    return asset, cell
 
 
 def _name(asked: Asked) -> str:
@@ -130,7 +137,7 @@ def _frames(file: Path, method: str, cluster: int | None) -> Iterator[pl.DataFra
         yield from map(pl.DataFrame, others.to_arrow_reader(ROWS_A_FRAME))
 
 
-def _cases(workspace: Workspace, asked: Asked, method: str, file: Path, n: int) -> dict[str, int] | None:
+def _cases(workspace: Workspace, asked: Asked, method: str, excluded: set[str], n: int) -> dict[str, int] | None:
     """Return how many of a baseline's people are cases and controls; nothing where the trait is not binary.
 
     The people are found as the association found them, from stored tables: all participants, or those with an organ's
@@ -142,15 +149,13 @@ def _cases(workspace: Workspace, asked: Asked, method: str, file: Path, n: int) 
     imaged = [(("organ_volumes",), cell) for cell in lake.cells(("organ_volumes",))]
     people_of = imaged if method == "icd10_imaging_cohort" else participants
     cases_of = [(("icd10_cases",), cell_of({"icd10": asked.icd10 or ""}))]
-    excluded = file.with_name("excluded.parquet")
     people, cases = (
-        {eid for asset, cell in chosen for eid in pl.read_parquet(lake.path(asset, cell), columns=["eid"])["eid"]}
+        {eid for asset, cell in chosen for eid in lake.read(asset, cell, ["eid"])["eid"]}
         if all(lake.path(asset, cell).exists() for asset, cell in chosen)
         else set()
         for chosen in (people_of, cases_of)
     )
-    if excluded.exists():
-        people -= set(pl.read_parquet(excluded, columns=["eid"])["eid"])
+    people -= excluded
     n_cases = len(people & cases)
     return {"case_count": n_cases, "control_count": n - n_cases} if len(people) == n and n_cases else None
 

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "edp_assets"
 
 RANKS = {
     "edp_assets.settings": 0,
+    "edp_assets.seal": 0,
     "edp_assets.cohort.schema": 0,
     "edp_assets.science": 1,
     "edp_assets.figures": 2,

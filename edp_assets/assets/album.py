@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 
 from edp_assets.assets.stage import StageRun
+from edp_assets.storage.cells import file_name
 from edp_assets.storage.home import replace_bytes
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
@@ -48,7 +49,7 @@ class Album:
         from edp_assets.figures.render import png_to_markdown, to_png
 
         parts = [figure, *(str(names[label]) for label in self.labels if names.get(label) is not None)]
-        path = self.folder / f"{quote('-'.join(parts), safe='')}.png"
+        path = self.folder / file_name("-".join(parts), ".png")
         png = to_png(drawn)
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_bytes(path, png)

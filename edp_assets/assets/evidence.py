@@ -173,7 +173,7 @@ class _Sample:
         components = min(settings.pixel_components, len(eids) - 1)
         sample = cls(eids, volume, central[:, PIXEL_SLICES // 2, 0], pixel_pca(central, components))
         for name in (encoder for encoder in encoders if encoder in TRAINED):
-            path = workspace.checkpoints.path(ENCODERS[name].encoder.spec.asset, run.cell)
+            path = workspace.checkpoints.file(ENCODERS[name].encoder.spec.asset, run.cell)
             config, pixel = read_encoder_config(path), read_pixel_mm(path)
             model = untrained(config, settings.seed).to(best_device())
             shape = config.item_shape

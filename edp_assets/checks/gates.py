@@ -117,8 +117,8 @@ def _all_looks(verdicts: Verdicts, look: Look, *, make: bool) -> tuple[pl.DataFr
     asset, lake = look.spec.asset, verdicts.workspace.lake
     cells = lake.cells(asset)
     if not make:
-        failed = [(cell, lake.beside(asset, cell, "failed_checks")) for cell in sorted(verdicts.failed(asset))]
-        frames = [_with_partition(pl.read_parquet(path, hive_partitioning=False), cell) for cell, path in failed]
+        failed = [(cell, lake.read_stored(asset, cell, "failed_checks")) for cell in sorted(verdicts.failed(asset))]
+        frames = [_with_partition(rows, cell) for cell, rows in failed if rows is not None]
         return pl.concat([_NONE, *frames]), {"stored_partitions": len(cells), "looked_at": 0}
     compared = "row_counts" in look.checks
     stale = verdicts.workspace.stale_cells(look.spec, cells) if compared else cells

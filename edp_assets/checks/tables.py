@@ -17,6 +17,7 @@ from edp_assets.assets.stage import REGISTRY
 from edp_assets.checks.findings import Finding, rows_of
 from edp_assets.checks.gates import register_look
 from edp_assets.storage.lake import Cell, Lake, Partition
+from edp_assets.storage.parquet_files import UNREADABLE
 from edp_assets.storage.schemas import KEYS, SCHEMAS
 from edp_assets.storage.table_files import PROVENANCE, Provenance, parquet_schema
 from edp_assets.storage.workspace import CODES, Asset, StageSpec, Workspace
@@ -77,7 +78,7 @@ def schema_problems(lake: Lake, asset: Asset, cell: Cell, table: str) -> Iterato
             yield from _problems(file, table)
     except FileNotFoundError:
         raise
-    except (pa.ArrowInvalid, OSError) as error:
+    except UNREADABLE as error:
         yield "file", 1, 0, f"it cannot be read ({error})"
 
 

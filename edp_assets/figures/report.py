@@ -46,8 +46,11 @@ def write_report(
     )
     folder.mkdir(parents=True, exist_ok=True)
     temporary, path = folder / ".index.html.tmp", folder / "index.html"
-    temporary.write_text(page)
-    temporary.replace(path)
+    try:
+        temporary.write_text(page)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 

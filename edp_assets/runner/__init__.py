@@ -19,11 +19,12 @@ from edp_assets.runner.choice import Choice, Dimensions, chosen_stages, describe
 from edp_assets.runner.execute import StageFailedError, end_orphans, materialise, tell_checks, tell_looks
 from edp_assets.runner.holding import Holding
 from edp_assets.runner.ranges import ranges
-from edp_assets.storage import warehouse
+from edp_assets.storage import mirror, warehouse
+from edp_assets.storage.cells import ASIDE
 from edp_assets.storage.verdicts import GATES, Hold, Verdicts
 from edp_assets.storage.workspace import CODES, Workspace
 
-__all__ = ["Choice", "Outcome", "StageFailedError", "rebuild_warehouse", "run"]
+__all__ = ["Choice", "Outcome", "StageFailedError", "bring_warehouse_up_to_date", "run"]
 
 Say = Callable[[str], None]
 
@@ -57,6 +58,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     stages = chosen_stages(choice, workspace.settings.encoders)
     with dg.DagsterInstance.get() as instance:
         end_orphans(instance, say)
+        bring_warehouse_up_to_date(workspace, say)
         dimensions = Dimensions(workspace, instance, choice)
         holding = Holding(Verdicts(workspace))
         for number, stage in enumerate(stages, 1):
@@ -75,6 +77,8 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             if stale:
                 what = f" {describe(list(stale))}" if stage.spec.dimensions else ""
                 say(f"[{number}/{len(stages)}] {name}{what}{reasons(stale)}")
+                if again := sorted(set(stale) & set(workspace.set_aside(stage.spec.asset))):
+                    say(f"    {len(again)} of them because a damaged file was set aside: {describe(again)}")
                 before, rows = time.monotonic(), changes.rows_of(workspace, stage.spec, stale)
                 for first, last in ranges(stale, dimensions.order):
                     materialise(instance, stage, first, last)
@@ -86,7 +90,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             if stage.spec.asset == CODES:
                 dimensions.add_codes()
         outcome.holds = holding.told()
-        _mirror(workspace)
+        bring_warehouse_up_to_date(workspace, say)
         made = [stage for stage in stages if "/".join(stage.spec.asset) in outcome.made]
         if made or not is_clean(workspace):
             tell_looks(instance, made)
@@ -95,13 +99,20 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     return outcome
 
 
-def _mirror(workspace: Workspace) -> None:
-    """Make the warehouse from the lake if it is not there (deleted, or damaged and moved away)."""
-    if not workspace.home.warehouse.exists():
-        rebuild_warehouse(workspace)
-
-
-def rebuild_warehouse(workspace: Workspace) -> None:
-    """Make the warehouse anew from the lake."""
-    lake_stages: list[tuple[str, tuple[str, ...]]] = [(s.spec.table, s.spec.asset) for s in REGISTRY.values()]
-    warehouse.rebuild(workspace.home.warehouse, workspace.lake, lake_stages)
+def bring_warehouse_up_to_date(workspace: Workspace, say: Say) -> None:
+    """Bring what the warehouse lacks in from the lake: all of it where it is gone or damaged, what a kill left out."""
+    home = workspace.home
+    everything = [(stage.spec.table, stage.spec.asset) for stage in REGISTRY.values()]
+    try:
+        if home.warehouse.exists():
+            warehouse.check(home.warehouse, wait_seconds=0)
+    except warehouse.WarehouseLockedError:
+        pass  # told below, where something waits for it
+    except warehouse.WarehouseDamagedError as error:
+        mirror.set_aside(home, error)
+        say(f"{error} It was set aside as {home.warehouse.name}{ASIDE}.")
+    if left := mirror.catch_up(home, workspace.lake, everything):
+        say(
+            f"{home.warehouse} is held by another program and lacks results of {len(left)} assets, which the lake has: "
+            "close that program; the next run, or `edp report`, brings them in"
+        )

@@ -8,7 +8,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edp_assets.storage.disk import full_disk_told
+
+if TYPE_CHECKING:
+    from edp_assets.storage.cells import Location
+    from edp_assets.storage.home_settings import HomeSettings
 
 DAGSTER_YAML = """\
 nux:
@@ -59,6 +67,31 @@ class Home:
     def from_environment(cls) -> Home:
         """Return the home that $EDP_HOME names (default `.edp` in the working directory)."""
         return cls(Path(os.environ.get("EDP_HOME", ".edp")).expanduser().resolve())
+
+    @cached_property
+    def settings(self) -> HomeSettings:
+        """What home.toml says: where the lake and the checkpoints lie; all defaults where it is not there."""
+        from edp_assets.storage.home_settings import read_home_settings
+
+        return read_home_settings(self.root / "home.toml")
+
+    def stored(self, name: str) -> Location:
+        """Return where the `lake` or the `checkpoints` lie: in the home, or where home.toml says."""
+        storage = self.settings.storage
+        url = getattr(storage, name)
+        if url is None:
+            return self.root / name
+        return object_store(url, storage.endpoint_url)
+
+    @property
+    def unmirrored(self) -> Path:
+        """Marks of the assets that the warehouse is to be brought up to date with."""
+        return self.root / "unmirrored"
+
+    @property
+    def scratch(self) -> Path:
+        """Files on their way to an object store, and pieces of what is half done for it."""
+        return self.root / "scratch"
 
     @property
     def dagster(self) -> Path:
@@ -151,6 +184,22 @@ class Home:
             yield
 
 
+def object_store(url: str, endpoint_url: str | None) -> Location:
+    """Return a place in an object store; credentials are the environment's or the AWS profile's.
+
+    Raises:
+        HomeError: the library for it is not installed.
+    """
+    from upath import UPath
+
+    try:
+        import s3fs  # type: ignore[import-untyped]  # noqa: F401
+    except ImportError:
+        raise HomeError(f"{url}: S3 needs the library s3fs: pip install 'edp_assets[cluster]'") from None
+    # Listings are not kept: other machines write there, too.
+    return UPath(url, endpoint_url=endpoint_url, use_listings_cache=False)
+
+
 def replace_text(path: Path, text: str) -> None:
     """Write a small text file so that a reader sees the old or the new one, never half."""
     replace_bytes(path, text.encode())
@@ -159,5 +208,11 @@ def replace_text(path: Path, text: str) -> None:
 def replace_bytes(path: Path, content: bytes) -> None:
     """Write a small file so that a reader sees the old or the new one, never half."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        with full_disk_told(path), temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -11,10 +11,11 @@ from typing import Any
 
 import dagster as dg
 
-from edp_assets.storage import warehouse
 from edp_assets.storage.checkpoints import CheckpointPartitions
+from edp_assets.storage.disk import full_disk_told
 from edp_assets.storage.events import StageOutput, store_and_tell
 from edp_assets.storage.lake import Cell, Partitions, Stored, Together, cell_of
+from edp_assets.storage.mirror import mirroring
 from edp_assets.storage.workspace import Fingerprints, Workspace
 
 
@@ -42,26 +43,25 @@ class LakeIOManager(dg.IOManager):
         """Write every partition as it is made, with its provenance; then refresh the warehouse once."""
         workspace, spec = Workspace.current(), obj.spec
         fingerprints = Fingerprints(workspace, spec)
-        written: list[Cell] = []
+        # Stages compute while they are stored, so that a disk that is full under any of their files is told here.
+        with (
+            full_disk_told(workspace.home.root),
+            mirroring(workspace.home, workspace.lake, spec.table, spec.asset) as written,
+        ):
 
-        def store(cells: list[Cell], made: Any) -> None:
-            inputs = [fingerprints.of(cell) for cell in cells]
-            if isinstance(made, Stored):
-                workspace.lake.write(spec.asset, cells[0], spec.table, made, inputs[0])
-            elif isinstance(made, Together):
-                workspace.lake.write_together(spec.asset, cells, spec.table, made, inputs)
-            else:
-                raise TypeError(
-                    f"{'/'.join(spec.asset)}: a lake asset yields Stored or Together, found {type(made).__name__}"
-                )
-            written.extend(cells)
+            def store(cells: list[Cell], made: Any) -> None:
+                inputs = [fingerprints.of(cell) for cell in cells]
+                if isinstance(made, Stored):
+                    workspace.lake.write(spec.asset, cells[0], spec.table, made, inputs[0])
+                elif isinstance(made, Together):
+                    workspace.lake.write_together(spec.asset, cells, spec.table, made, inputs)
+                else:
+                    raise TypeError(
+                        f"{'/'.join(spec.asset)}: a lake asset yields Stored or Together, found {type(made).__name__}"
+                    )
+                written.extend(cells)
 
-        try:
             yield from store_and_tell(context, workspace, obj, store)
-        finally:
-            # What was written before a failure is stored, so the warehouse shows it as well.
-            if written:
-                warehouse.refresh(workspace.home.warehouse, workspace.lake, spec.table, spec.asset, written)
 
     def load_input(self, context: dg.InputContext) -> Partitions:
         """Return the upstream partitions, read when asked for."""
@@ -83,7 +83,8 @@ class CheckpointIOManager(dg.IOManager):
             workspace.checkpoints.write(spec.asset, cell, made.trained, fingerprints.of(cell))
             workspace.checkpoints.training_path(spec.asset, cell).unlink(missing_ok=True)
 
-        yield from store_and_tell(context, workspace, obj, store)
+        with full_disk_told(workspace.home.root):
+            yield from store_and_tell(context, workspace, obj, store)
 
     def load_input(self, context: dg.InputContext) -> CheckpointPartitions:
         """Return the upstream encoders' paths."""

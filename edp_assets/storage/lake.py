@@ -1,129 +1,112 @@
 """The Parquet lake: one file a partition, `lake/<asset>/icd10=I21/organ=heart/part.parquet`.
 
-Files are written beside their place and moved there whole; the footer of each carries its provenance. What a table
-holds is in `schemas`; what Dagster asks for is in `io_managers`.
+Files are written whole beside their place (for an object store: in a local folder) and then brought there; the footer
+of each carries its provenance and a seal. A file found damaged is set aside, so that its cell counts as not stored.
+What a table holds is in `schemas`; what Dagster asks for is in `io_managers`; how files are opened in `parquet_files`.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import os
+import uuid
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from edp_assets.storage.piece_files import PieceFiles, Pieces
-from edp_assets.storage.schemas import polars_schema
-from edp_assets.storage.table_files import NOTES, PROVENANCE, Frame, Provenance, TableWriter
+from edp_assets.seal import SealError
+from edp_assets.storage.cells import (
+    ASIDE,
+    Cell,
+    DamagedError,
+    LakeError,
+    Location,
+    cell_of,
+    cell_path,
+    fetch,
+    said,
+    set_aside,
+    stored_files,
+)
+from edp_assets.storage.parquet_files import UNREADABLE, damage, open_file, read_footer, read_footers, read_table
+from edp_assets.storage.piece_files import PieceFiles
+from edp_assets.storage.stored import Exclusion, Stored, Together, write_exclusions, write_small
+from edp_assets.storage.table_files import Provenance, TableWriter, notes_of, provenance_of
 
-Cell = tuple[tuple[str, str], ...]
-"""A partition: (dimension, key) pairs sorted by dimension; empty for an asset without partitions."""
+log = logging.getLogger(__name__)
+
+__all__ = [
+    "Cell",
+    "DamagedError",
+    "Exclusion",
+    "LakeError",
+    "Provenance",
+    "Stored",
+    "Together",
+    "cell_of",
+    "cell_path",
+]  # also found here, with what they are used with
 
 ROW_GROUP = 65_536
-
-
-class LakeError(RuntimeError):
-    """A file of the lake is missing or cannot be read."""
-
-
-@dataclass(frozen=True)
-class Exclusion:
-    """One participant, scan or code that a stage left out (a row of the table `excluded`)."""
-
-    eid: str | None
-    organ: str | None
-    stage: str
-    reason: str
-
-
-@dataclass
-class Stored:
-    """What an asset hands over to be stored.
-
-    `frames` is the rows, or an iterator that makes them; such an iterator may go on filling `excluded`, `metadata` and
-    `notes` until it ends. Metadata is for Dagster's UI; notes are kept in the file, for what is made from it.
-    """
-
-    frames: pl.DataFrame | Iterable[Frame] | Pieces
-    excluded: list[Exclusion] = field(default_factory=list)
-    metadata: dict[str, Any] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
-    provenance: Provenance | None = None
-    path: Path | None = None
-
-
-@dataclass
-class Together:
-    """Partitions that are made in one go: what each leaves, and (place of the partition, its rows) as they come."""
-
-    members: list[Stored]
-    frames: Iterable[tuple[int, Frame]]
-
-    @classmethod
-    def of(cls, stored: Stored) -> Together:
-        """Return one partition as what is made in one go."""
-        assert not callable(stored.frames)  # noqa: S101
-        frames = [stored.frames] if isinstance(stored.frames, pl.DataFrame) else stored.frames
-        return cls([stored], ((0, frame) for frame in frames))
-
-
-def cell_of(dimensions: Mapping[str, str]) -> Cell:
-    """Return the cell of a dimension -> key mapping."""
-    return tuple(sorted(dimensions.items()))
-
-
-def cell_path(folder: Path, cell: Cell) -> Path:
-    """Return the cell's folder; keys are percent-encoded, so that none can climb out of the lake or hide."""
-    for dimension, key in cell:
-        # quote() leaves dots as they are, and a folder name of dots alone would climb.
-        folder = folder / f"{dimension}={quote(key, safe='').replace('.', '%2E')}"
-    return folder
+FEW = 16
 
 
 class Lake:
     """Parquet files under one root."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Location, scratch: Path | None = None) -> None:
+        """Open a lake.
 
-    def folder(self, asset: tuple[str, ...]) -> Path:
+        Args:
+            root: its folder, or its prefix in an object store.
+            scratch: a local folder for files that are being written, which a lake in an object store needs.
+        """
+        self.root = root
+        self.scratch = root if isinstance(root, Path) else scratch
+        if self.scratch is None:
+            raise LakeError(f"{root} is no folder: a lake there needs a local folder for files that are being written")
+
+    def folder(self, asset: tuple[str, ...]) -> Location:
         """Return the asset's folder."""
         return self.root.joinpath(*asset)
 
-    def path(self, asset: tuple[str, ...], cell: Cell) -> Path:
+    def path(self, asset: tuple[str, ...], cell: Cell) -> Location:
         """Return the file of one partition."""
         return cell_path(self.folder(asset), cell) / "part.parquet"
 
-    def beside(self, asset: tuple[str, ...], cell: Cell, table: str) -> Path:
+    def beside(self, asset: tuple[str, ...], cell: Cell, table: str) -> Location:
         """Return the file of a small table that is kept beside one partition."""
         return self.path(asset, cell).with_name(f"{table}.parquet")
 
     def cells(self, asset: tuple[str, ...], table: str = "part") -> list[Cell]:
         """Return the stored partitions of an asset, sorted; or those that have a small table of this name beside."""
-        folder = self.folder(asset)
-        found = []
-        for file in folder.glob(f"**/{table}.parquet"):
-            parts = [part.split("=", 1) for part in file.parent.relative_to(folder).parts]
-            if all(len(part) == 2 for part in parts):
-                found.append(tuple((name, unquote(key)) for name, key in parts))
-        return sorted(found)
+        return list(stored_files(self.folder(asset), f"{table}.parquet"))
+
+    def set_aside(self, asset: tuple[str, ...]) -> list[Cell]:
+        """Return the cells that are not stored because their file was damaged and set aside."""
+        there = stored_files(self.folder(asset), f"part.parquet{ASIDE}")
+        return [cell for cell in there if not self.path(asset, cell).exists()]
+
+    def _work(self, asset: tuple[str, ...], cell: Cell) -> Path:
+        """Return the local folder in which a partition is written."""
+        assert self.scratch is not None  # noqa: S101
+        return cell_path(self.scratch.joinpath(*asset), cell)
 
     def write(self, asset: tuple[str, ...], cell: Cell, table: str, stored: Stored, inputs: str) -> Provenance:
         """Store one partition atomically: rows checked against the table's schema, exclusions, notes, provenance.
 
         The content hash is of the rows alone, so that a rebuild with the same result is seen to be the same.
         """
-        pieces = PieceFiles(self.path(asset, cell).parent, table, inputs)
+        pieces = PieceFiles(self._work(asset, cell), table, inputs)
         if callable(stored.frames):
             stored.frames = pieces.made(stored.frames)
         self.write_together(asset, [cell], table, Together.of(stored), [inputs])
@@ -137,7 +120,10 @@ class Lake:
         """Store partitions that are made in one go, each as `write` does; none is in its place before all are made."""
         threads = os.cpu_count() or 1
         with ExitStack() as stack:
-            writers = [stack.enter_context(TableWriter(self.path(asset, cell), table)) for cell in cells]
+            writers = [
+                stack.enter_context(TableWriter(self.path(asset, cell), table, self._work(asset, cell)))
+                for cell in cells
+            ]
             pool = stack.enter_context(ThreadPoolExecutor(threads))
             adding: dict[int, Future[None]] = {}
             for place, frame in together.frames:
@@ -149,7 +135,14 @@ class Lake:
                 adding[place] = pool.submit(writers[place].add, frame)
             for future in adding.values():
                 future.result()
-            list(pool.map(_finish, writers, together.members, inputs))
+            list(pool.map(self._finish, writers, together.members, inputs))
+
+    def _finish(self, writer: TableWriter, stored: Stored, inputs: str) -> None:
+        """Bring a written partition into its place."""
+        stored.provenance, stored.path = writer.finish(inputs, stored.notes), writer.path
+        # The exclusions go first: once the rows are in place the partition counts as done.
+        write_exclusions(writer.path.with_name("excluded.parquet"), stored.excluded, writer.scratch)
+        writer.replace()
 
     def write_beside(
         self,
@@ -161,7 +154,7 @@ class Lake:
         notes: dict[str, Any] | None = None,
     ) -> None:
         """Store a small table beside one partition, atomically; `inputs` says what it was made from."""
-        _write_beside(self.beside(asset, cell, table), table, frame, inputs, notes or {})
+        write_small(self.beside(asset, cell, table), table, frame, inputs, self._work(asset, cell), notes or {})
 
     def remove_beside(self, asset: tuple[str, ...], cell: Cell, table: str) -> None:
         """Remove a small table beside one partition, where it is there."""
@@ -170,39 +163,137 @@ class Lake:
     def notes_beside(self, asset: tuple[str, ...], cell: Cell, table: str) -> dict[str, Any]:
         """Return what was noted in a small table beside one partition, whatever it was made from."""
         path = self.beside(asset, cell, table)
-        return notes_of(path) if _provenance(path) else {}
+        try:
+            return notes_of(path)
+        except FileNotFoundError:
+            return {}
+        except UNREADABLE:
+            if damage(path) is None:
+                raise
+            return {}
 
     def read_beside(self, asset: tuple[str, ...], cell: Cell, table: str, inputs: str) -> pl.DataFrame | None:
         """Read a small table beside one partition; None where it is absent, damaged, or made from other inputs."""
         path = self.beside(asset, cell, table)
-        found = _provenance(path)
-        return pl.DataFrame(pq.read_table(path, partitioning=None)) if found and found.inputs == inputs else None
+        try:
+            found = provenance_of(read_footer(path))
+            return pl.DataFrame(read_table(path)) if found and found.inputs == inputs else None
+        except FileNotFoundError:
+            return None
+        except UNREADABLE:
+            if damage(path) is None:
+                raise
+            return None
+
+    def read_stored(self, asset: tuple[str, ...], cell: Cell, table: str) -> pl.DataFrame | None:
+        """Read a table beside a partition, whatever it was made from; None where it is absent.
+
+        Raises:
+            DamagedError: it is damaged; where no check makes it again, its partition is set aside with it.
+        """
+        path = self.beside(asset, cell, table)
+        try:
+            return pl.DataFrame(read_table(path))
+        except FileNotFoundError:
+            return None
+        except UNREADABLE as error:
+            why = damage(path)
+            if why is None:
+                raise
+            if table == "excluded":
+                set_aside(self.path(asset, cell))
+            raise self._damaged(asset, cell, path, why) from error
 
     def provenance(self, asset: tuple[str, ...], cell: Cell) -> Provenance | None:
         """Return a stored partition's provenance; None where it is absent or its file is damaged."""
-        return _provenance(self.path(asset, cell))
+        return self.provenances(asset, [cell]).get(cell)
+
+    def provenances(self, asset: tuple[str, ...], cells: Iterable[Cell] | None = None) -> dict[Cell, Provenance]:
+        """Return the provenance of those of an asset's cells (by default of all) that are stored.
+
+        A file whose footer is damaged is set aside: its cell counts as not stored.
+        """
+        wanted = None if cells is None else set(cells)
+        if wanted is not None and len(wanted) <= FEW:
+            files = {cell: self.path(asset, cell) for cell in wanted}
+        else:  # one listing, not a question for each
+            files = stored_files(self.folder(asset), "part.parquet")
+            files = {cell: path for cell, path in files.items() if wanted is None or cell in wanted}
+        found = {}
+        for (cell, path), footer in zip(files.items(), read_footers(list(files.values())), strict=True):
+            if isinstance(footer, FileNotFoundError):
+                continue
+            if isinstance(footer, SealError):
+                log.warning("%s", self._damaged(asset, cell, path, str(footer)))
+            elif isinstance(footer, Exception):
+                raise footer
+            elif provenance := provenance_of(footer):
+                found[cell] = provenance
+        return found
 
     def notes(self, asset: tuple[str, ...], cell: Cell) -> dict[str, Any]:
         """Return what a stored partition's stage noted in its file; nothing where it noted nothing."""
-        return notes_of(self.path(asset, cell))
+        with self.reading(asset, cell) as path:
+            return notes_of(path)
 
-    def read(self, asset: tuple[str, ...], cell: Cell) -> pl.DataFrame:
-        """Read one partition whole.
+    def read(self, asset: tuple[str, ...], cell: Cell, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Read one partition, or some of its columns.
 
         Raises:
-            LakeError: it is absent or damaged.
+            LakeError: it is absent.
+            DamagedError: it is damaged.
+        """
+        with self.reading(asset, cell) as path:
+            return pl.DataFrame(read_table(path, columns))
+
+    @contextmanager
+    def reading(self, asset: tuple[str, ...], cell: Cell) -> Iterator[Location]:
+        """Give the file of a partition to be read within; what fails because it is damaged says so.
+
+        Raises:
+            LakeError: it is absent.
+            DamagedError: it is damaged; it has been set aside.
         """
         path = self.path(asset, cell)
         try:
-            return pl.DataFrame(pq.read_table(path, partitioning=None))
+            yield path
         except FileNotFoundError:
-            raise LakeError(f"{path} is not there: materialise {'/'.join(asset)} {dict(cell)} first") from None
-        except (pa.ArrowInvalid, OSError) as error:
-            raise LakeError(f"{path} is damaged ({error}): delete it and run again to rebuild it") from None
+            if path.with_name(path.name + ASIDE).exists():
+                raise DamagedError(asset, cell, path, "found when it was read") from None
+            raise LakeError(f"{path} is not there: materialise {said(asset, cell)} first") from None
+        except UNREADABLE as error:
+            why = damage(path)
+            if why is None:  # whatever it was, it was not the file
+                raise
+            raise self._damaged(asset, cell, path, why) from error
+
+    @contextmanager
+    def local_file(self, asset: tuple[str, ...], cell: Cell) -> Iterator[Path]:
+        """Give a partition as a local file that was read to its end and found undamaged, for what cannot check it.
+
+        Raises:
+            LakeError, DamagedError: as `reading`.
+        """
+        with self.reading(asset, cell) as path:
+            if (why := damage(path)) is not None:
+                raise SealError(why)
+        if isinstance(path, Path):
+            yield path
+            return
+        copy = self._work(asset, cell) / f".part.{os.getpid()}.{uuid.uuid4().hex[:8]}.copy.tmp"
+        try:
+            fetch(path, copy)
+            yield copy
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def _damaged(self, asset: tuple[str, ...], cell: Cell, path: Location, why: str) -> DamagedError:
+        set_aside(path)
+        return DamagedError(asset, cell, path, why)
 
     def parquet_file(self, asset: tuple[str, ...], cell: Cell, table: str = "part") -> pq.ParquetFile:
         """Open a partition's file, or a small table beside it; raises FileNotFoundError where it is not there."""
-        return pq.ParquetFile(self.beside(asset, cell, table), pre_buffer=False)
+        return open_file(self.beside(asset, cell, table), pre_buffer=False)
 
     def batches(
         self, asset: tuple[str, ...], cell: Cell, rows: int = ROW_GROUP, *, skip: int = 0
@@ -218,7 +309,7 @@ class Lake:
             yield pl.concat(waiting)
 
     def _row_groups(self, asset: tuple[str, ...], cell: Cell, rows: int, skip: int) -> Iterator[pl.DataFrame]:
-        with pq.ParquetFile(self.path(asset, cell)) as file:
+        with self.reading(asset, cell) as path, open_file(path) as file:
             for group in range(file.num_row_groups):
                 there = file.metadata.row_group(group).num_rows
                 if skip >= there:
@@ -229,43 +320,6 @@ class Lake:
                     if skip < frame.height:
                         yield frame.slice(skip)
                     skip = max(0, skip - frame.height)
-
-
-def _finish(writer: TableWriter, stored: Stored, inputs: str) -> None:
-    """Bring a written partition into its place."""
-    stored.provenance, stored.path = writer.finish(inputs, stored.notes), writer.path
-    # The exclusions go first: once the rows are in place the partition counts as done.
-    _write_exclusions(writer.path.with_name("excluded.parquet"), stored.excluded)
-    writer.replace()
-
-
-def _write_exclusions(path: Path, excluded: Sequence[Exclusion]) -> None:
-    if not excluded:
-        path.unlink(missing_ok=True)
-        return
-    rows = [asdict(exclusion) for exclusion in excluded]
-    _write_beside(path, "excluded", pl.DataFrame(rows, schema=polars_schema("excluded")), "", {})
-
-
-def _write_beside(path: Path, table: str, frame: pl.DataFrame, inputs: str, notes: dict[str, Any]) -> None:
-    with TableWriter(path, table) as writer:
-        writer.add(frame)
-        writer.finish(inputs, notes)
-        writer.replace()
-
-
-def notes_of(path: Path) -> dict[str, Any]:
-    """Return what was noted in a file of the lake; nothing where nothing was."""
-    metadata = pq.read_metadata(path).metadata or {}
-    return dict(json.loads(metadata[NOTES])) if NOTES in metadata else {}
-
-
-def _provenance(path: Path) -> Provenance | None:
-    try:
-        metadata = pq.read_metadata(path).metadata or {}
-    except (FileNotFoundError, pa.ArrowInvalid, OSError):
-        return None
-    return Provenance.from_json(metadata[PROVENANCE]) if PROVENANCE in metadata else None
 
 
 @dataclass(frozen=True)
@@ -289,13 +343,13 @@ class Partition:
     def stream(self, columns: Iterable[str], rows: int = ROW_GROUP) -> Iterator[pl.DataFrame]:
         """Yield some of its columns in frames of at most `rows` rows, in bounded memory whatever its row groups are."""
         # Buffered ahead, Arrow would hold the columns of the whole file.
-        with pq.ParquetFile(self.lake.path(self.asset, self.cell), pre_buffer=False) as file:
+        with self.lake.reading(self.asset, self.cell) as path, open_file(path, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
                 yield pl.DataFrame(pa.Table.from_batches([batch]))
 
     def sample(self, rows: int, seed: int) -> Iterator[pl.DataFrame]:
         """Yield whole row groups at random, in their order, until they hold at least `rows` rows, or all there are."""
-        with pq.ParquetFile(self.lake.path(self.asset, self.cell)) as file:
+        with self.lake.reading(self.asset, self.cell) as path, open_file(path) as file:
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
             chosen, held = [], 0
             for group in np.random.default_rng(seed).permutation(len(sizes)):
@@ -318,13 +372,14 @@ class Partition:
 
     def columns(self, *names: str) -> pl.DataFrame:
         """Read some of its columns."""
-        return pl.DataFrame(
-            pq.read_table(self.lake.path(self.asset, self.cell), columns=list(names), partitioning=None)
-        )
+        return self.lake.read(self.asset, self.cell, names)
 
     def scan(self) -> pl.LazyFrame:
-        """Return it as a lazy frame."""
-        return pl.scan_parquet(self.lake.path(self.asset, self.cell), hive_partitioning=False)
+        """Return it as a lazy frame: of a file read to its end and found undamaged, as polars does not look."""
+        if not isinstance(self.lake.root, Path):
+            return self.lake.read(self.asset, self.cell).lazy()
+        with self.lake.local_file(self.asset, self.cell) as path:
+            return pl.scan_parquet(path, hive_partitioning=False)
 
 
 class Partitions(Mapping[Cell, pl.DataFrame]):

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from edp_assets.storage.parquet_files import damage, read_footer, read_table
 from edp_assets.storage.table_files import NOTES, Frame, TableWriter
 
 
@@ -54,7 +53,7 @@ class PieceFiles:
                 writer.replace()
             done += 1
         for piece in range(done):
-            yield pl.DataFrame(pq.read_table(self._path(piece), partitioning=None))
+            yield pl.DataFrame(read_table(self._path(piece)))
 
     def remove(self) -> None:
         """Remove the pieces."""
@@ -65,8 +64,8 @@ class PieceFiles:
 
     def _state(self, piece: int) -> dict[str, Any] | None:
         """Return the state after a piece; None where it is not there, or damaged."""
-        try:
-            metadata = pq.read_metadata(self._path(piece)).metadata or {}
-        except (FileNotFoundError, pa.ArrowInvalid, OSError):
+        path = self._path(piece)
+        if not path.exists() or damage(path) is not None:
             return None
+        metadata = read_footer(path).metadata or {}
         return dict(json.loads(metadata[NOTES])["state"])

@@ -20,6 +20,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from edp_assets.seal import BLANK, KEY
+from edp_assets.storage.cells import Location, put
+from edp_assets.storage.disk import full_disk_told
+from edp_assets.storage.parquet_files import read_footer, seal_file
 from edp_assets.storage.schemas import SCHEMAS, SchemaError, conform, polars_schema
 
 Frame: TypeAlias = "pl.DataFrame | pa.Table"
@@ -76,9 +80,17 @@ class TableWriter:
     A data frame is a row group of its own, since its rows may be large; Arrow tables are gathered up to `ROW_GROUP`.
     """
 
-    def __init__(self, path: Path, table: str) -> None:
+    def __init__(self, path: Location, table: str, scratch: Path | None = None) -> None:
+        """Begin a table.
+
+        Args:
+            path: where it comes to lie.
+            table: its schema.
+            scratch: where it lies while it is written; by default beside its place.
+        """
         self.path, self.table = path, table
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+        self.scratch = scratch or Path(str(path.parent))
+        self._temporary = self.scratch / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
         self._digest, self._rows = hashlib.sha256(table.encode()), 0
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.Table] = []
@@ -89,9 +101,15 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._temporary.unlink(missing_ok=True)
+        try:
+            if self._writer is not None:
+                with full_disk_told(self._temporary):
+                    self._writer.close()
+        except (OSError, pa.ArrowException):
+            if error is None:
+                raise
+        finally:
+            self._temporary.unlink(missing_ok=True)
 
     def add(self, frame: Frame) -> None:
         """Add rows.
@@ -118,26 +136,31 @@ class TableWriter:
         self._flush()
         provenance = Provenance.of(inputs, self._digest.hexdigest(), self._rows)
         assert self._writer is not None  # noqa: S101
-        self._writer.add_key_value_metadata({PROVENANCE.decode(): provenance.to_json()})
+        self._writer.add_key_value_metadata({PROVENANCE.decode(): provenance.to_json(), KEY: BLANK})
         if notes:
             self._writer.add_key_value_metadata({NOTES.decode(): json.dumps(notes)})
-        self._writer.close()
-        self._writer = None
-        with self._temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        with full_disk_told(self._temporary):
+            self._writer.close()
+            self._writer = None
+            seal_file(self._temporary)
         return provenance
 
     def replace(self) -> None:
         """Move the finished file to its place."""
-        self._temporary.replace(self.path)
+        with full_disk_told(self._temporary):
+            put(self._temporary, self.path)
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
         rows = pa.concat_tables(waiting)
+        with full_disk_told(self._temporary):
+            self._write(rows)
+
+    def _write(self, rows: pa.Table) -> None:
         if self._writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary.parent.mkdir(parents=True, exist_ok=True)
             plain = {field.name: _plain(field.type) for field in rows.schema}
             # Text is kept as a dictionary; of numbers most values differ, and trying costs as much as writing them.
             self._writer = pq.ParquetWriter(
@@ -154,6 +177,7 @@ class TableWriter:
                 # Of text they cost as much as writing it, and no question prunes by an rsid.
                 write_statistics=[name for name, kind in plain.items() if _is_number(kind)],
                 store_schema=False,
+                write_page_checksum=True,
             )
         self._writer.write_table(rows.cast(self._writer.schema), row_group_size=ROW_GROUP)
 
@@ -203,3 +227,15 @@ def parquet_schema(table: str) -> pq.ParquetSchema:
 def _declared(schema: pa.Schema, table: str) -> pa.Schema:
     """Return the schema with what may not be null marked: `required` in the file, whose footer then proves it."""
     return pa.schema([field.with_nullable(SCHEMAS[table][field.name].nullable) for field in schema])
+
+
+def notes_of(path: Location) -> dict[str, Any]:
+    """Return what was noted in a file of the lake; nothing where nothing was."""
+    metadata = read_footer(path).metadata or {}
+    return dict(json.loads(metadata[NOTES])) if NOTES in metadata else {}
+
+
+def provenance_of(footer: pq.FileMetaData) -> Provenance | None:
+    """Return what a file of this footer was made from; None where it does not say."""
+    metadata = footer.metadata or {}
+    return Provenance.from_json(metadata[PROVENANCE]) if PROVENANCE in metadata else None

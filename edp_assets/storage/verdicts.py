@@ -17,8 +17,8 @@ from typing import Any
 
 import polars as pl
 
-from edp_assets.storage import warehouse
 from edp_assets.storage.lake import Cell
+from edp_assets.storage.mirror import mirroring
 from edp_assets.storage.workspace import Asset, StageSpec, Workspace
 
 TABLE = "asset_checks"
@@ -209,7 +209,8 @@ class Verdicts:
     def mirror(self) -> None:
         """Bring the verdicts made so far into the warehouse."""
         for asset, cells in self.made.items():
-            warehouse.refresh_beside(self.workspace.home.warehouse, self.workspace.lake, asset, cells)
+            with mirroring(self.workspace.home, self.workspace.lake, "", asset) as written:
+                written += cells
         self.made.clear()
 
     def _inputs(self, asset: Asset, cell: Cell) -> str | None:

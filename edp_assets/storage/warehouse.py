@@ -1,27 +1,41 @@
 """The DuckDB warehouse: small result tables, and views over the lake, so that one file answers any question.
 
-DuckDB takes one writing process or many readers: every write here is one short transaction that waits its turn.
+DuckDB takes one writing process or many readers: every write here is one short transaction that waits its turn. Views
+over a lake in an object store are read through the connections made here; another shell needs DuckDB's httpfs for them.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from edp_assets.storage.lake import Cell, Lake
+from edp_assets.storage.cells import ASIDE, Cell, DamagedError, Location
+from edp_assets.storage.disk import full_disk_told
+from edp_assets.storage.home import Home
+from edp_assets.storage.lake import Lake
 from edp_assets.storage.schemas import SCHEMAS, WAREHOUSE_TABLES, WAREHOUSE_VIEWS, Schema
 
 if TYPE_CHECKING:
     import duckdb
 
-WAIT_SECONDS = 60.0
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 10.0
+"""How long a writer or a question waits for a program that holds the warehouse, seconds."""
+
+CELLS_AT_ONCE = 256
+
+HEADERS, BLOCK = 12_288, 262_144
+"""A DuckDB file is three headers of 4 KiB, then blocks, bytes."""
 
 _TYPES: dict[Any, str] = {
     pl.String: "VARCHAR", pl.Int32: "INTEGER", pl.Int64: "BIGINT", pl.Float32: "FLOAT", pl.Float64: "DOUBLE",
@@ -39,6 +53,14 @@ class WarehouseError(RuntimeError):
     """The warehouse cannot be opened."""
 
 
+class WarehouseLockedError(WarehouseError):
+    """Another program holds the warehouse."""
+
+
+class WarehouseDamagedError(WarehouseError):
+    """The warehouse is no DuckDB database, or a damaged one."""
+
+
 @contextmanager
 def connect(
     path: Path, *, read_only: bool = False, wait_seconds: float = WAIT_SECONDS
@@ -46,56 +68,120 @@ def connect(
     """Open the warehouse, waiting while another process holds it.
 
     Raises:
-        WarehouseError: it is still held after `wait_seconds`, or is no DuckDB file.
+        WarehouseLockedError: it is still held after `wait_seconds`.
+        WarehouseDamagedError: it is no DuckDB file, or one that DuckDB finds damaged while it is worked with.
     """
     import duckdb
 
+    # DuckDB may wait for ever on a file that was cut.
+    if path.exists() and (path.stat().st_size - HEADERS) % BLOCK:
+        raise WarehouseDamagedError(
+            f"{path} is damaged (it ends within a block). Results are not lost: `edp run` makes it again from the lake."
+        )
     deadline, pause = time.monotonic() + wait_seconds, 0.05
-    while True:
+    with full_disk_told(path):
+        while True:
+            try:
+                connection = duckdb.connect(str(path), read_only=read_only)
+                break
+            except duckdb.Error as error:
+                if "could not set lock" not in str(error).lower():
+                    raise _explained(path, error) from error
+                if time.monotonic() > deadline:
+                    raise WarehouseLockedError(
+                        f"{path} is held by another program ({str(error).splitlines()[0]}). Close the program that "
+                        "holds it (a duckdb shell, a notebook) and run again; the lake holds all results meanwhile."
+                    ) from None
+                # Jitter: two writers that collided once do not collide for ever.
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+                pause = min(1.0, pause * 1.6)
         try:
-            connection = duckdb.connect(str(path), read_only=read_only)
-            break
-        except duckdb.IOException as error:
-            if "lock" not in str(error).lower() or time.monotonic() > deadline:
-                raise WarehouseError(
-                    f"{path} cannot be opened ({str(error).splitlines()[0]}). Close the program that holds it "
-                    "(a duckdb shell, a notebook) and run again; the lake holds all results meanwhile."
-                ) from None
-            # Jitter: two writers that collided once do not collide for ever.
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
-            pause = min(1.0, pause * 1.6)
-    try:
-        yield connection
-    finally:
-        connection.close()
+            if (store := _object_store(path)) is not None:
+                connection.register_filesystem(store)
+            yield connection
+        except duckdb.Error as error:
+            raise _explained(path, error) from error
+        finally:
+            connection.close()
 
 
-def refresh(path: Path, lake: Lake, table: str, asset: tuple[str, ...], cells: Iterable[Cell]) -> None:
+def _object_store(path: Path) -> Any:
+    """Return the filesystem of the object store in which the lake of the warehouse's home lies; None for a disk."""
+    root = Home(path.parent).stored("lake")
+    return None if isinstance(root, Path) else root.fs
+
+
+def _explained(path: Path, error: duckdb.Error) -> Exception:
+    """Return what a failure of DuckDB is: a damaged file, or the error itself."""
+    text = str(error)
+    signs = (
+        "not a valid DuckDB database",
+        "orrupt",
+        "checksum",
+        "deserialize",
+        "INTERNAL",
+        "Serialization",
+        "WAL file",
+    )
+    if any(sign in text for sign in signs) or (isinstance(error, _not_databases()) and "read_parquet" not in text):
+        return WarehouseDamagedError(
+            f"{path} is damaged ({text.splitlines()[0]}). Results are not lost: `edp run` makes it again from the lake."
+        )
+    return error
+
+
+def _not_databases() -> tuple[type[Exception], ...]:
+    import duckdb
+
+    return duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException
+
+
+def set_damaged_aside(path: Path) -> Path:
+    """Move a damaged warehouse out of the way, with its log, in place of an earlier one; return where it is now."""
+    wal = path.with_name(f"{path.name}.wal")
+    if wal.exists():
+        wal.replace(wal.with_name(wal.name + ASIDE))
+    aside = path.with_name(path.name + ASIDE)
+    path.replace(aside)
+    return aside
+
+
+def refresh(
+    path: Path,
+    lake: Lake,
+    table: str,
+    asset: tuple[str, ...],
+    cells: Iterable[Cell],
+    *,
+    wait_seconds: float = WAIT_SECONDS,
+) -> None:
     """Replace the rows of the given stored partitions, in the table they belong to, in one transaction."""
     if table not in (*WAREHOUSE_TABLES, *WAREHOUSE_VIEWS):
-        refresh_beside(path, lake, asset, cells)
+        refresh_beside(path, lake, asset, cells, wait_seconds=wait_seconds)
         return
-    with connect(path) as connection:
+    with connect(path, wait_seconds=wait_seconds) as connection:
         connection.execute("BEGIN")
         _create_tables(connection)
-        for cell in cells:
-            _mirror(connection, lake, table, asset, cell)
+        _mirror(connection, lake, table, asset, list(cells))
+        there = {name for (name,) in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
         for name in WAREHOUSE_VIEWS:
-            _create_view(connection, lake, name)
+            if name == table or name not in there:
+                _create_view(connection, lake, name)
         connection.execute("COMMIT")
 
 
-def refresh_beside(path: Path, lake: Lake, asset: tuple[str, ...], cells: Iterable[Cell]) -> None:
+def refresh_beside(
+    path: Path, lake: Lake, asset: tuple[str, ...], cells: Iterable[Cell], *, wait_seconds: float = WAIT_SECONDS
+) -> None:
     """Replace the rows of what lies beside the given partitions; they themselves are not read, and may be damaged."""
     files = [name for names in BESIDE.values() for name in names]
-    with connect(path) as connection:
+    with connect(path, wait_seconds=wait_seconds) as connection:
         connection.execute("BEGIN")
         _create_tables(connection)
         known = _cells_beside(connection, asset)
-        for cell in cells:
-            # Of one that has nothing beside it, nor had, there is nothing to bring.
-            if _name(cell) in known or any(lake.beside(asset, cell, file).exists() for file in files):
-                _mirror_beside(connection, lake, asset, cell)
+        # Of one that has nothing beside it, nor had, there is nothing to bring.
+        there = {cell for file in files for cell in lake.cells(asset, file)}
+        _mirror_beside(connection, lake, asset, [cell for cell in cells if cell in there or _name(cell) in known])
         for name in WAREHOUSE_VIEWS:
             if not _exists(connection, name):
                 _create_view(connection, lake, name)
@@ -110,11 +196,18 @@ def rebuild(path: Path, lake: Lake, assets: Iterable[tuple[str, tuple[str, ...]]
             connection.execute(f"DROP TABLE IF EXISTS {name}")
         _create_tables(connection)
         for table, asset in assets:
-            for cell in lake.cells(asset):
-                _mirror(connection, lake, table, asset, cell)
+            _mirror(connection, lake, table, asset, lake.cells(asset))
         for name in WAREHOUSE_VIEWS:
             _create_view(connection, lake, name)
         connection.execute("COMMIT")
+
+
+def check(path: Path, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    """Read all tables of the warehouse; raises WarehouseDamagedError where they cannot be read."""
+    with connect(path, read_only=True, wait_seconds=wait_seconds) as connection:
+        for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+            quoted = name.replace('"', '""')
+            connection.execute(f'SELECT bit_xor(hash(t)) FROM "{quoted}" t').fetchall()  # noqa: S608
 
 
 def _name(cell: Cell) -> str:
@@ -157,48 +250,95 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
                 connection.execute(f"ALTER TABLE {name} ADD COLUMN {column} {_TYPES[about.dtype]}")
 
 
-def _mirror(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, asset: tuple[str, ...], cell: Cell) -> None:
-    """Bring one stored partition's rows, whom it left out, and what its checks found into the warehouse."""
-    file = lake.path(asset, cell)
-    if table in WAREHOUSE_TABLES:
-        _replace(connection, table, [file], asset, cell)
-    _mirror_beside(connection, lake, asset, cell)
+def _mirror(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, asset: tuple[str, ...], cells: Sequence[Cell]
+) -> None:
+    """Bring the rows of stored partitions, whom they left out, and what their checks found into the warehouse.
+
+    A damaged file is set aside, and said; its rows are not there until the next run has made it again.
+    """
+    for first in range(0, len(cells), CELLS_AT_ONCE):
+        some = cells[first : first + CELLS_AT_ONCE]
+        if table in WAREHOUSE_TABLES:
+            _replace(connection, table, asset, some, partial(_rows, lake, asset))
+        _mirror_beside(connection, lake, asset, some)
 
 
-def _mirror_beside(connection: duckdb.DuckDBPyConnection, lake: Lake, asset: tuple[str, ...], cell: Cell) -> None:
-    for name, beside in BESIDE.items():
-        _replace(connection, name, [lake.beside(asset, cell, each) for each in beside], asset, cell)
+def _mirror_beside(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, asset: tuple[str, ...], cells: Sequence[Cell]
+) -> None:
+    for name, files in BESIDE.items():
+        _replace(connection, name, asset, cells, partial(_rows_beside, lake, asset, files))
+
+
+def _rows_beside(lake: Lake, asset: tuple[str, ...], files: Sequence[str], cell: Cell) -> pl.DataFrame | None:
+    found = [rows for file in files if (rows := lake.read_stored(asset, cell, table=file)) is not None]
+    return pl.concat(found) if found else None
+
+
+def _rows(lake: Lake, asset: tuple[str, ...], cell: Cell) -> pl.DataFrame | None:
+    return lake.read(asset, cell) if lake.path(asset, cell).exists() else None
 
 
 def _replace(
-    connection: duckdb.DuckDBPyConnection, table: str, files: Iterable[Path], asset: tuple[str, ...], cell: Cell
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    asset: tuple[str, ...],
+    cells: Sequence[Cell],
+    read: Callable[[Cell], pl.DataFrame | None],
 ) -> None:
-    """Replace one stored partition's rows; table names are this module's own constants, all else is a parameter."""
-    place = ["/".join(asset), _name(cell)]
-    connection.execute(f"DELETE FROM {table} WHERE {PARTITION[0]} = ? AND {PARTITION[1]} = ?", place)  # noqa: S608
-    for file in (file for file in files if file.exists()):
-        columns = ", ".join(SCHEMAS[table])
-        connection.execute(
-            f"INSERT INTO {table} ({columns}, {', '.join(PARTITION)}) "  # noqa: S608
-            f"SELECT {columns}, ?, ? FROM read_parquet([?], hive_partitioning = false)",
-            [*place, str(file)],
-        )
+    """Replace the rows of some partitions; table names are this module's own constants, all else is a parameter.
+
+    Rows come as Arrow tables: checked as they were read, from wherever the lake lies, and of older files, which lack
+    columns that have come since, with nulls.
+    """
+    keys = [_name(cell) for cell in cells]
+    name = "/".join(asset)
+    connection.execute(
+        f"DELETE FROM {table} WHERE {PARTITION[0]} = ? AND list_contains(?, {PARTITION[1]})",  # noqa: S608
+        [name, keys],
+    )
+    frames = []
+    for cell, key in zip(cells, keys, strict=True):
+        try:
+            frame = read(cell)
+        except DamagedError as error:
+            log.warning("%s", error)
+            continue
+        if frame is not None and frame.height:
+            whole = [
+                pl.col(c).cast(about.dtype) if c in frame.columns else pl.lit(None, about.dtype).alias(c)
+                for c, about in SCHEMAS[table].items()
+            ]
+            place = dict(zip(PARTITION, (pl.lit(name), pl.lit(key)), strict=True))
+            frames.append(frame.select(whole).with_columns(**place))
+    if frames:
+        connection.register("incoming", pl.concat(frames).to_arrow(compat_level=pl.CompatLevel.oldest()))
+        columns = ", ".join((*SCHEMAS[table], *PARTITION))
+        connection.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming")  # noqa: S608
+        connection.unregister("incoming")
 
 
 def _create_view(connection: duckdb.DuckDBPyConnection, lake: Lake, name: str) -> None:
-    """Create the view over every encoder's and baseline's files of this name, or an empty one before there are any."""
-    folders = sorted(f for f in (lake.root / name, *lake.root.glob(f"*/{name}")) if any(f.glob("**/part.parquet")))
+    """Create the view over every encoder's and baseline's files of this name, or an empty one before there are any.
+
+    A file of before a column came has null there.
+    """
+    columns = SCHEMAS[name]
+    source = f"SELECT {', '.join(f'NULL::{_TYPES[about.dtype]} AS {c}' for c, about in columns.items())} WHERE false"
+    folders = sorted((f for f in (lake.root / name, *lake.root.glob(f"*/{name}")) if _any_file(f)), key=str)
     if folders:
         patterns = ", ".join(f"'{_glob_escaped(folder)}/**/part.parquet'" for folder in folders)
-        source = f"SELECT {', '.join(SCHEMAS[name])} FROM read_parquet([{patterns}], hive_partitioning = false)"  # noqa: S608
-    else:
-        nulls = ", ".join(
-            f"NULL::{_TYPES[column.dtype]} AS {column_name}" for column_name, column in SCHEMAS[name].items()
-        )
-        source = f"SELECT {nulls} WHERE false"
+        options = "hive_partitioning = false, union_by_name = true"
+        source += f" UNION ALL BY NAME SELECT * FROM read_parquet([{patterns}], {options})"  # noqa: S608
+        source = f"SELECT {', '.join(columns)} FROM ({source})"  # noqa: S608
     connection.execute(f"CREATE OR REPLACE VIEW {name} AS {source}")
 
 
-def _glob_escaped(folder: Path) -> str:
+def _any_file(folder: Location) -> bool:
+    return any(True for _ in folder.glob("**/part.parquet"))
+
+
+def _glob_escaped(folder: Location) -> str:
     """Return the path as a literal within a quoted glob: a view cannot take parameters."""
     return re.sub(r"([*?\[])", r"[\1]", str(folder)).replace("'", "''")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -97,16 +97,31 @@ class Workspace:
     @cached_property
     def lake(self) -> Lake:
         """The Parquet lake."""
-        return Lake(self.home.lake)
+        return Lake(self.home.stored("lake"), self.home.scratch)
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
         """The trained encoders."""
-        return Checkpoints(self.home.checkpoints)
+        return Checkpoints(self.home.stored("checkpoints"), self.home.checkpoints)
 
     def provenance(self, asset: Asset, cell: Cell) -> Provenance | None:
         """Return what a stored partition was made from, whichever store it lies in; None where it is not stored."""
         return self.lake.provenance(asset, cell) or self.checkpoints.provenance(asset, cell)
+
+    def provenances(self, asset: Asset, cells: Iterable[Cell] | None = None) -> dict[Cell, Provenance]:
+        """Return what those of an asset's partitions (by default all) that are stored were made from, read together."""
+        found = self.lake.provenances(asset, cells)
+        # An asset lies in one store: only where the lake has none of it may it be an encoder.
+        if found:
+            return found
+        wanted = None if cells is None else set(cells)
+        there = [cell for cell in self.checkpoints.cells(asset) if wanted is None or cell in wanted]
+        encoders = {cell: self.checkpoints.provenance(asset, cell) for cell in there}
+        return {cell: provenance for cell, provenance in encoders.items() if provenance is not None}
+
+    def set_aside(self, asset: Asset) -> list[Cell]:
+        """Return the cells of an asset that are not stored because their file was damaged and set aside."""
+        return self.lake.set_aside(asset) or self.checkpoints.set_aside(asset)
 
     def stored_cells(self, asset: Asset) -> list[Cell]:
         """Return the stored partitions of an asset."""
@@ -122,12 +137,13 @@ class Workspace:
             return None
         return frozenset(self.lake.read(CODES, ()).filter("studied")["icd10"])
 
-    def stale_cells(self, spec: StageSpec, cells: Iterable[Cell]) -> dict[Cell, list[str]]:
+    def stale_cells(self, spec: StageSpec, cells: Sequence[Cell]) -> dict[Cell, list[str]]:
         """Return those of the cells that are not stored, or not made from what is there now, and what has changed."""
         fingerprints = Fingerprints(self, spec)
+        stored = self.provenances(spec.asset, list(cells))
         stale = {}
         for cell in cells:
-            provenance, now = self.provenance(spec.asset, cell), fingerprints.of(cell)
+            provenance, now = stored.get(cell), fingerprints.of(cell)
             if provenance is None or provenance.inputs != now:
                 stale[cell] = why_stale(provenance, now)
         return stale
@@ -207,12 +223,11 @@ class Fingerprints:
         """Return an input's versions by what its cells share with this asset's; retired keys count as not there."""
         found: dict[Cell, list[tuple[Cell, str]]] = defaultdict(list)
         asset = self.spec.inputs[name]
-        for cell in self.workspace.stored_cells(asset):
+        for cell, provenance in sorted(self.workspace.provenances(asset).items()):
             self._shared[name] = {d for d, _ in cell} & set(self.spec.dimensions)
-            if all(self._in_use(dimension, key) for dimension, key in cell):
-                provenance = self.workspace.provenance(asset, cell)
-                if provenance is not None and (provenance.rows or name not in self.spec.optional):
-                    found[restricted(cell, self._shared[name])].append((cell, provenance.version))
+            in_use = all(self._in_use(dimension, key) for dimension, key in cell)
+            if in_use and (provenance.rows or name not in self.spec.optional):
+                found[restricted(cell, self._shared[name])].append((cell, provenance.version))
         return found
 
     def _in_use(self, dimension: str, key: str) -> bool:

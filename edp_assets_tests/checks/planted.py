@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from edp_assets.seal import KEY
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Cell, Exclusion, Stored, cell_of
 from edp_assets.storage.schemas import SCHEMAS, empty
@@ -74,9 +75,9 @@ def store(workspace: Workspace, asset: Asset, cell: Cell, frame: pl.DataFrame, e
 
 
 def rewritten(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Replace a file by hand, its provenance kept, as pyarrow does."""
+    """Replace a file by hand, its provenance kept, as pyarrow does; its seal, which would not fit, is left out."""
     found, metadata = pq.read_table(path, partitioning=None), pq.read_metadata(path).metadata
     made = change(found)
     with pq.ParquetWriter(path, made.schema, store_schema=False) as writer:
         writer.write_table(made)
-        writer.add_key_value_metadata(metadata)
+        writer.add_key_value_metadata({k: v for k, v in metadata.items() if k != KEY.encode()})

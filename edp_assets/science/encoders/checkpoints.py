@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from edp_assets.science.encoders.interface import EncoderConfig
+from edp_assets.seal import BLANK, KEY, SealError, check_body, check_head, seal
 
 ENCODER_FORMAT = "edp_assets.encoder/2"
 FIRST_FORMAT = "edp_assets.mae/1"
@@ -26,7 +27,7 @@ KINDS = {
     "imagenet": ("edp_assets.science.encoders.imagenet", "ImagenetConfig", "ImagenetEncoder"),
 }
 """Module, config and model of each kind; imported where a file or a run of that kind is met."""
-_RESERVED = ("format", "kind", "config", "losses", "pixel_mm")
+_RESERVED = ("format", "kind", "config", "losses", "pixel_mm", KEY)
 
 
 @dataclass(frozen=True)
@@ -163,13 +164,42 @@ def _with_weights(config: EncoderConfig, state: dict[str, Tensor]) -> Any:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write to a temporary neighbour, flush it to the disk, then rename: a reader never sees half a file."""
+    """Write to a temporary neighbour, seal it, flush it to the disk, then rename: a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, metadata=header)
-    _flush(temporary)
-    temporary.replace(path)
+    try:
+        whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        save_file(whole, temporary, metadata={**header, KEY: BLANK})
+        seal(temporary, 0, header_end(temporary))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     _flush(path.parent)
+
+
+def header_end(path: Path) -> int:
+    """Return where a safetensors file's header ends, bytes; raises SealError where there is none."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        end = file.seek(0, os.SEEK_END)
+    if not 0 < length <= end - 8:
+        raise SealError("it does not begin as a safetensors file does")
+    return 8 + length
+
+
+def check_encoder(path: Path) -> None:
+    """Read all of a file and raise SealError where it is not as it was written; files of before seals pass."""
+    end = header_end(path)
+    with path.open("rb") as file:
+        head = file.read(end)
+        wanted = check_head(head)
+        if wanted is not None:
+            check_body(file, 0, end, wanted)
+            return
+    try:
+        json.loads(head[8:])
+    except ValueError as error:
+        raise SealError(f"its header cannot be read: {error}") from None
 
 
 def _flush(path: Path) -> None:
@@ -195,6 +225,10 @@ def _read_header(path: Path, wanted: tuple[str, ...]) -> dict[str, str]:
 
 def _read(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, str]]:
     header = _read_header(path, wanted)
+    try:
+        check_encoder(path)
+    except SealError as error:
+        raise ValueError(f"{path} is damaged: {error}; delete it, it is made again") from None
     with safe_open(path, framework="pt") as file:
         tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     return tensors, header

@@ -148,6 +148,18 @@ def write_pack(path: Path, crops: Iterable[NDArray[np.uint8]], resolution: int, 
         ValueError: no crop at all, or crops of different numbers of channels.
     """
     temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        rows, channels = _write_crops(temporary, crops, resolution, version)
+        temporary.replace(path)
+    finally:  # of 100 GB nothing stays where the disk was full
+        temporary.unlink(missing_ok=True)
+    return Pack(path, version, channels, resolution, rows)
+
+
+def _write_crops(
+    temporary: Path, crops: Iterable[NDArray[np.uint8]], resolution: int, version: str
+) -> tuple[NDArray[np.int64], int]:
+    """Write the crops, the index and the header; return the index and the number of channels."""
     index: list[tuple[int, int, int, int]] = []
     offset, channels = 0, 0
     with temporary.open("wb") as file:
@@ -167,8 +179,7 @@ def write_pack(path: Path, crops: Iterable[NDArray[np.uint8]], resolution: int, 
         file.write(rows.tobytes() + text + len(text).to_bytes(_LENGTH_BYTES, "little"))
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
-    return Pack(path, version, channels, resolution, rows)
+    return rows, channels
 
 
 def open_pack(path: Path) -> Pack:

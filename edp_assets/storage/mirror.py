@@ -1,0 +1,165 @@
+"""Keeping the warehouse level with the lake: at once where it is free, later where it is held or a run was killed.
+
+Before anything of an asset is stored, a mark says that the asset is to be mirrored; the mark goes when that is done. A
+mark is locked by the process that set it, so that one of a killed process, or of one that found the warehouse held, is
+known by its lock being free: whoever writes next, or the end of a run, brings its asset in.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from edp_assets.storage import warehouse
+from edp_assets.storage.cells import Cell
+from edp_assets.storage.home import Home
+from edp_assets.storage.lake import Lake
+
+log = logging.getLogger(__name__)
+
+ALL = "all"
+"""The asset of the mark that says that the whole warehouse is to be made again."""
+
+
+@contextmanager
+def mirroring(home: Home, lake: Lake, table: str, asset: tuple[str, ...]) -> Iterator[list[Cell]]:
+    """Bring the partitions that are stored within, and listed in what this gives, into the warehouse.
+
+    A warehouse that another program holds, or a damaged one, stops nothing: what it lacks is remembered.
+    """
+    written: list[Cell] = []
+    with _mark(home, table, "/".join(asset)) as mark:
+        finished = False
+        try:
+            yield written
+            finished = True
+        finally:
+            # What was written before a failure is stored, so the warehouse shows it as well.
+            done = not written or _refreshed(home, lake, table, asset, written)
+            if done and finished:
+                (home.unmirrored / mark).unlink(missing_ok=True)
+            if done and written:
+                catch_up(home, lake, wait_seconds=0)
+
+
+def catch_up(
+    home: Home,
+    lake: Lake,
+    everything: Iterable[tuple[str, tuple[str, ...]]] = (),
+    *,
+    wait_seconds: float = warehouse.WAIT_SECONDS,
+) -> list[str]:
+    """Bring in what was left out of the warehouse; return the assets that are still to come, because it is held.
+
+    Args:
+        home: the home.
+        lake: its lake.
+        everything: (table, asset) of all, to make the warehouse again where it was damaged or is gone; without them
+            that waits.
+        wait_seconds: how long to wait for a program that holds the warehouse.
+    """
+    everything = list(everything)
+    if everything and not home.warehouse.exists():
+        _mark_all(home)
+    left: list[str] = []
+    for name in _names(home):
+        with _free(home, name) as mark:
+            if mark is None:
+                continue
+            table, asset = json.loads(mark.read() or '["", "all"]')
+            if asset == ALL and not everything:
+                continue
+            try:
+                if asset == ALL:
+                    warehouse.rebuild(home.warehouse, lake, everything)
+                else:
+                    parts = tuple(asset.split("/"))
+                    warehouse.refresh(
+                        home.warehouse, lake, table, parts, lake.cells(parts), wait_seconds=0 if left else wait_seconds
+                    )
+            except warehouse.WarehouseLockedError:
+                left.append("everything" if asset == ALL else asset)
+                continue
+            except warehouse.WarehouseDamagedError as error:
+                set_aside(home, error)
+                left.append("everything")
+                continue
+            (home.unmirrored / name).unlink(missing_ok=True)
+    return left
+
+
+def set_aside(home: Home, error: warehouse.WarehouseDamagedError) -> None:
+    """Move a damaged warehouse out of the way and remember that all of it is to be made again; it is said."""
+    aside = warehouse.set_damaged_aside(home.warehouse)
+    _mark_all(home)
+    log.warning("%s It was set aside as %s.", error, aside.name)
+
+
+def _refreshed(home: Home, lake: Lake, table: str, asset: tuple[str, ...], cells: list[Cell]) -> bool:
+    """Bring partitions into the warehouse; False where it is held: then the next writers do not wait for it."""
+    waiting = _any_free(home)
+    for _ in range(2):
+        try:
+            wait = 0 if waiting else warehouse.WAIT_SECONDS
+            warehouse.refresh(home.warehouse, lake, table, asset, cells, wait_seconds=wait)
+        except warehouse.WarehouseLockedError as error:
+            if not waiting:
+                log.warning("%s The run goes on, and brings the warehouse up to date once it is free.", error)
+            return False
+        except warehouse.WarehouseDamagedError as error:
+            set_aside(home, error)
+            continue
+        return True
+    return False
+
+
+@contextmanager
+def _mark(home: Home, table: str, asset: str) -> Iterator[str]:
+    home.unmirrored.mkdir(parents=True, exist_ok=True)
+    name = f"{uuid.uuid4().hex}.json"
+    with (home.unmirrored / name).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(json.dumps([table, asset]))
+        file.flush()
+        yield name
+
+
+def _mark_all(home: Home) -> None:
+    home.unmirrored.mkdir(parents=True, exist_ok=True)
+    (home.unmirrored / f"{ALL}.json").write_text(json.dumps(["", ALL]))
+
+
+def _names(home: Home) -> list[str]:
+    """Return the marks, that of everything first: what is made again wholly needs no part of it."""
+    found = sorted(path.name for path in home.unmirrored.glob("*.json"))
+    return sorted(found, key=lambda name: name != f"{ALL}.json")
+
+
+def _any_free(home: Home) -> bool:
+    for name in _names(home):
+        with _free(home, name) as mark:
+            if mark is not None and name != f"{ALL}.json":
+                return True
+    return False
+
+
+@contextmanager
+def _free(home: Home, name: str) -> Iterator[IO[str] | None]:
+    """Hold a mark that no living process holds; None for one that is held, or gone."""
+    try:
+        file = (home.unmirrored / name).open("r")
+    except FileNotFoundError:
+        yield None
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        yield file
