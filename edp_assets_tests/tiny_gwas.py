@@ -12,8 +12,9 @@ from edp_assets.assets.association import ASSOCIATIONS, embedding_associations, 
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.science.genetics.covariates import covariate_basis
 from edp_assets.storage.home import Home
-from edp_assets.storage.lake import Cell, Partition, Partitions, Stored, Together, cell_of
+from edp_assets.storage.lake import Cell, Stored, Together, cell_of
 from edp_assets.storage.schemas import conform, empty
+from edp_assets.storage.upstream import Partition, Partitions
 from edp_assets.storage.workspace import Workspace
 
 N, VARIANTS = 200, 12

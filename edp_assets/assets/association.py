@@ -20,9 +20,10 @@ from edp_assets.assets.people import ENROLLED, Enrolled, Sample, genotyped_sampl
 from edp_assets.assets.phenotypes import PHENOTYPES, PhenotypeStages
 from edp_assets.assets.score_gwas import score_gwas
 from edp_assets.assets.stage import Stage, StageRun, stage
-from edp_assets.storage.lake import Partition, Partitions, Stored, Together
+from edp_assets.storage.lake import Stored, Together
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.statistics_frame import StatisticsBlock
+from edp_assets.storage.upstream import Partition, Partitions
 
 log = logging.getLogger(__name__)
 

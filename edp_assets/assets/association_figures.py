@@ -11,7 +11,8 @@ from edp_assets.assets.album import Album
 from edp_assets.assets.association import ASSOCIATIONS
 from edp_assets.assets.hits import significant
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.storage.lake import Partition, Stored
+from edp_assets.storage.lake import Stored
+from edp_assets.storage.upstream import Partition
 
 SHOWN = 3
 """Phenotypes of a cell whose figures are metadata as well, the strongest first: Dagster's event log keeps them."""

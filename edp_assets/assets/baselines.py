@@ -12,8 +12,9 @@ from edp_assets.assets.hits import hit_stages
 from edp_assets.assets.people import ENROLLED, Enrolled, genotyped_sample
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.settings.association import MIN_CASES
-from edp_assets.storage.lake import Partition, Partitions, Stored
+from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partition, Partitions
 
 IMAGING, WHOLE, VOLUME = "icd10_imaging_cohort", "icd10_whole_cohort", "organ_volume"
 

@@ -16,8 +16,9 @@ from edp_assets.assets import cohort, imaging
 from edp_assets.assets.stage import Stage, StageRun, stage
 from edp_assets.settings import EncoderName
 from edp_assets.storage.checkpoints import StoredEncoder
-from edp_assets.storage.lake import Exclusion, Partition, Stored
+from edp_assets.storage.lake import Exclusion, Stored
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partition
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,9 @@ import polars as pl
 from edp_assets.assets.encoders import ENCODERS
 from edp_assets.assets.phenotypes import PHENOTYPES
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.storage.lake import Partitions, Stored
+from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partitions
 
 READ = ("encoder", "organ", "icd10", "method", "cluster", "cases", "controls", "percentage", "odds_ratio")
 

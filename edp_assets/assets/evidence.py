@@ -14,8 +14,9 @@ import polars as pl
 from edp_assets.assets import cohort, imaging
 from edp_assets.assets.encoders import ENCODERS, TRAINED, fitted, matrix, pixel_size
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.storage.lake import Partition, Partitions, Stored
+from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partition, Partitions
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,9 @@ from edp_assets.assets.encoders import ENCODERS
 from edp_assets.assets.hits import hit_stages, people_of_basis
 from edp_assets.assets.phenotypes import CELL, PHENOTYPES, score_frame
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.storage.lake import Partition, Stored
+from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partition
 
 GROUP = "few_shot"
 KEY = ["method", "cluster"]

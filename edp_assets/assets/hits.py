@@ -15,8 +15,9 @@ from edp_assets.assets.album import figure_folder
 from edp_assets.assets.encoders import ENCODERS
 from edp_assets.assets.genes import genes, variant_to_gene
 from edp_assets.assets.stage import Stage, StageRun, stage, table_preview
-from edp_assets.storage.lake import Partition, Stored
+from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partition
 
 PHENOTYPE = ("encoder", "organ", "icd10", "method", "cluster")
 SHOWN, SHOWN_COLUMNS = 5, ("method", "gene", "rsid", "neg_log_10_p_value")

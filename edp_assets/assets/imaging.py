@@ -11,8 +11,9 @@ import polars as pl
 from edp_assets.assets import cohort
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.settings import OrganSettings
-from edp_assets.storage.lake import Exclusion, Partition, Stored
+from edp_assets.storage.lake import Exclusion, Stored
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partition
 
 SCANS_A_FRAME = 64
 """Crops held in memory at once (a UK Biobank liver is about 2.4 MB)."""

@@ -13,8 +13,9 @@ import polars as pl
 from edp_assets.assets.ancestry import candidates, dosages
 from edp_assets.assets.encoders import matrix
 from edp_assets.assets.stage import StageRun
-from edp_assets.storage.lake import Partition, Stored
+from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partition
 
 EXAMINED_EACH = 10
 """Variants looked at for each that is wanted: imputed ones are mostly rare."""

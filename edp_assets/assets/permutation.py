@@ -18,8 +18,9 @@ from edp_assets.assets.candidates import prepared_organ
 from edp_assets.assets.encoders import ENCODERS, matrix
 from edp_assets.assets.loco import sums_of_squares
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.storage.lake import Partition, Partitions, Stored
+from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partition, Partitions
 
 COUNTS = 5
 """Numbers of cases that are tried, from twice the folds to a fifth of the people."""

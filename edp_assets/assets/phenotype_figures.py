@@ -12,8 +12,9 @@ from edp_assets.assets.album import Album
 from edp_assets.assets.encoders import ENCODERS
 from edp_assets.assets.phenotypes import PHENOTYPES
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.storage.lake import Partitions, Stored, cell_of
+from edp_assets.storage.lake import Stored, cell_of
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partitions
 
 BEST = 6
 """Clusters, and codes of the classifier, that have a figure of their own: those of the smallest p."""

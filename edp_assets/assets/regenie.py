@@ -20,8 +20,9 @@ from edp_assets.assets.score_gwas import cell_phenotypes
 from edp_assets.assets.stage import StageRun
 from edp_assets.settings import AssociationSettings
 from edp_assets.storage.columns import PHENOTYPE
-from edp_assets.storage.lake import Partition, Stored, Together, cell_of, cell_path
+from edp_assets.storage.lake import Stored, Together, cell_of, cell_path
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partition
 
 log = logging.getLogger(__name__)
 

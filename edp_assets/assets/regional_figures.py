@@ -16,7 +16,8 @@ from edp_assets.assets.association import ASSOCIATIONS
 from edp_assets.assets.genes import genes as genes_stage
 from edp_assets.assets.hits import people_of_basis
 from edp_assets.assets.stage import REGISTRY, StageRun, stage
-from edp_assets.storage.lake import Partition, Stored
+from edp_assets.storage.lake import Stored
+from edp_assets.storage.upstream import Partition
 
 FLANK = 250_000
 """Base pairs shown on either side of a locus."""

@@ -20,8 +20,9 @@ from edp_assets.assets.loco import NO_OFFSET, sums_of_squares
 from edp_assets.assets.people import Sample
 from edp_assets.assets.stage import StageRun
 from edp_assets.storage.columns import PHENOTYPE
-from edp_assets.storage.lake import Partition, Partitions, Stored, Together
+from edp_assets.storage.lake import Stored, Together
 from edp_assets.storage.statistics_frame import StatisticsBlock
+from edp_assets.storage.upstream import Partition, Partitions
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,9 @@ from edp_assets.partitions import mapping_between, partitions_for
 from edp_assets.storage.checkpoints import CheckpointPartitions
 from edp_assets.storage.events import StageOutput
 from edp_assets.storage.io_managers import cells_of
-from edp_assets.storage.lake import Cell, Partitions, Stored, Together
+from edp_assets.storage.lake import Cell, Stored, Together
 from edp_assets.storage.schemas import SCHEMAS
+from edp_assets.storage.upstream import Partitions
 from edp_assets.storage.verdicts import Hold, Verdicts
 from edp_assets.storage.workspace import CODES, StageSpec, Workspace
 

@@ -16,8 +16,9 @@ import polars as pl
 from edp_assets.assets.baselines import BINARY_SAMPLES
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.checks.gates import register
-from edp_assets.storage.lake import Cell, Partitions
+from edp_assets.storage.lake import Cell
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partitions
 from edp_assets.storage.verdicts import Verdict
 from edp_assets.storage.workspace import StageSpec, Workspace
 

@@ -11,7 +11,8 @@ from typing import Any
 from edp_assets.assets.encoders import ENCODERS, matrix
 from edp_assets.checks.findings import Finding, rows_of
 from edp_assets.checks.gates import register
-from edp_assets.storage.lake import Cell, Partition
+from edp_assets.storage.lake import Cell
+from edp_assets.storage.upstream import Partition
 from edp_assets.storage.verdicts import Verdict
 from edp_assets.storage.workspace import StageSpec, Workspace
 

@@ -16,7 +16,8 @@ from edp_assets.checks.gates import register
 from edp_assets.cohort.label_sets import label_set
 from edp_assets.science.phenotypes.prevalence import prevalence_jump
 from edp_assets.settings import LabelPrevalenceCheck
-from edp_assets.storage.lake import Cell, Partition
+from edp_assets.storage.lake import Cell
+from edp_assets.storage.upstream import Partition
 from edp_assets.storage.verdicts import Verdict
 from edp_assets.storage.workspace import StageSpec, Workspace
 

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from edp_assets.assets.stage import REGISTRY
 from edp_assets.checks.findings import Finding, rows_of
 from edp_assets.checks.gates import register_look
-from edp_assets.storage.lake import Cell, Lake, Partition
+from edp_assets.storage.lake import Cell, Lake
 from edp_assets.storage.parquet_files import UNREADABLE
 from edp_assets.storage.schemas import KEYS, SCHEMAS
 from edp_assets.storage.table_files import PROVENANCE, Provenance, parquet_schema
+from edp_assets.storage.upstream import Partition
 from edp_assets.storage.workspace import CODES, Asset, StageSpec, Workspace
 
 SCHEMA = "Columns, types, missing values, row count and repeated keys of each file, as its table is declared."

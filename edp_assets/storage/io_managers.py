@@ -14,8 +14,9 @@ import dagster as dg
 from edp_assets.storage.checkpoints import CheckpointPartitions
 from edp_assets.storage.disk import full_disk_told
 from edp_assets.storage.events import StageOutput, store_and_tell
-from edp_assets.storage.lake import Cell, Partitions, Stored, Together, cell_of
+from edp_assets.storage.lake import Cell, Stored, Together, cell_of
 from edp_assets.storage.mirror import mirroring
+from edp_assets.storage.upstream import Partitions
 from edp_assets.storage.workspace import Fingerprints, Workspace
 
 

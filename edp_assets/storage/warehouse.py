@@ -162,7 +162,7 @@ def refresh(
     with connect(path, wait_seconds=wait_seconds) as connection:
         connection.execute("BEGIN")
         _create_tables(connection)
-        _mirror(connection, lake, table, asset, list(cells))
+        _mirror(connection, lake, table, asset, list(dict.fromkeys(cells)))
         there = {name for (name,) in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
         for name in WAREHOUSE_VIEWS:
             if name == table or name not in there:
@@ -181,7 +181,9 @@ def refresh_beside(
         known = _cells_beside(connection, asset)
         # Of one that has nothing beside it, nor had, there is nothing to bring.
         there = {cell for file in files for cell in lake.cells(asset, file)}
-        _mirror_beside(connection, lake, asset, [cell for cell in cells if cell in there or _name(cell) in known])
+        _mirror_beside(
+            connection, lake, asset, [cell for cell in dict.fromkeys(cells) if cell in there or _name(cell) in known]
+        )
         for name in WAREHOUSE_VIEWS:
             if not _exists(connection, name):
                 _create_view(connection, lake, name)

@@ -11,8 +11,9 @@ from edp_assets.assets.association_figures import association_figures
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.settings import Settings
 from edp_assets.storage.home import Home
-from edp_assets.storage.lake import Lake, Partition, Stored, cell_of
+from edp_assets.storage.lake import Lake, Stored, cell_of
 from edp_assets.storage.schemas import conform, empty
+from edp_assets.storage.upstream import Partition
 
 CELL = cell_of({"organ": "liver", "icd10": "K76"})
 ASSET = ("mae", "gwas_summary_stats")

@@ -14,8 +14,9 @@ from edp_assets.assets.hits import gene_hits
 from edp_assets.assets.stage import StageRun
 from edp_assets.settings import Settings
 from edp_assets.storage.home import Home
-from edp_assets.storage.lake import Lake, Partition, Stored, cell_of
+from edp_assets.storage.lake import Lake, Stored, cell_of
 from edp_assets.storage.schemas import conform, empty
+from edp_assets.storage.upstream import Partition
 
 CELL = cell_of({"organ": "liver", "icd10": "K76"})
 

@@ -15,8 +15,9 @@ from edp_assets.assets.hits import leads_function, people_of_basis
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.settings import Settings
 from edp_assets.storage import warehouse
-from edp_assets.storage.lake import Lake, Partition, Stored, cell_of
+from edp_assets.storage.lake import Lake, Stored, cell_of
 from edp_assets.storage.schemas import conform, empty
+from edp_assets.storage.upstream import Partition
 
 ORGAN, CELL = cell_of({"organ": "liver"}), cell_of({"organ": "liver", "icd10": "K76"})
 STATISTICS, BASIS = ASSOCIATIONS["mae"].gwas_summary_stats.spec.asset, ASSOCIATIONS["mae"].association_basis.spec.asset

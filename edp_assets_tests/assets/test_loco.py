@@ -22,8 +22,9 @@ from edp_assets.science.genetics.loco_ridge import LocoRidge
 from edp_assets.science.genetics.projection import whitened_basis
 from edp_assets.settings import LocoSettings, Settings
 from edp_assets.storage.home import Home
-from edp_assets.storage.lake import Partition, Partitions, Stored, Together, cell_of
+from edp_assets.storage.lake import Stored, Together, cell_of
 from edp_assets.storage.schemas import conform
+from edp_assets.storage.upstream import Partition, Partitions
 from edp_assets.storage.workspace import Fingerprints, Workspace
 from edp_assets_tests.tiny_gwas import HEAD, write_bed
 

@@ -12,9 +12,11 @@ import pytest
 from edp_assets.assets.phenotype_figures import BEST, SHOWN, phenotype_figures
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.settings import Settings
+from edp_assets.storage.cells import LakeError
 from edp_assets.storage.home import Home
-from edp_assets.storage.lake import Lake, Partitions, Stored, cell_of
+from edp_assets.storage.lake import Lake, Stored, cell_of
 from edp_assets.storage.schemas import conform, empty
+from edp_assets.storage.upstream import Partitions
 
 SELECTION, SCORES, CASES = ("mae", "phenotype_selection"), ("mae", "edp_scores"), ("icd10_cases",)
 N = 300
@@ -125,5 +127,5 @@ def test_phenotype_figures__reads_the_scores_of_no_other_codes(tmp_path: Path) -
         organ.lake.path(SCORES, cell_of({"organ": "liver", "icd10": f"K{k:02d}"})).unlink()
     assert organ.drawn()[0].filter(figure="score_histogram").height == BEST
     organ.lake.path(SCORES, cell_of({"organ": "liver", "icd10": "K02"})).unlink()
-    with pytest.raises(FileNotFoundError, match="K02"):
+    with pytest.raises(LakeError, match="K02"):
         organ.drawn()

@@ -15,8 +15,9 @@ from edp_assets.assets.regional_figures import regional_figures
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.settings import Settings
 from edp_assets.storage.home import Home
-from edp_assets.storage.lake import Lake, Partition, Stored, cell_of
+from edp_assets.storage.lake import Lake, Stored, cell_of
 from edp_assets.storage.schemas import conform, empty
+from edp_assets.storage.upstream import Partition
 from edp_assets_tests.assets.test_hits import write_genotypes
 
 ORGAN, CELL = cell_of({"organ": "liver"}), cell_of({"organ": "liver", "icd10": "K76"})

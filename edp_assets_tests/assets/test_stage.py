@@ -109,7 +109,7 @@ def test_fingerprints__another_pooling_makes_embeddings_out_of_date_and_no_encod
 ) -> None:
     def fingerprint(table: str, section: dict[str, list[str]]) -> str:
         settings = Settings.from_toml({"organs": {"liver": {}}, "encoders": {encoder: section}})
-        workspace: Any = SimpleNamespace(settings=settings, stored_cells=lambda asset: [], files=lambda name, cell: "")
+        workspace: Any = SimpleNamespace(settings=settings, provenances=lambda asset: {}, files=lambda name, cell: "")
         return Fingerprints(workspace, REGISTRY[encoder, table].spec).of((("organ", "liver"),))
 
     assert fingerprint("encoder", change) == fingerprint("encoder", {})

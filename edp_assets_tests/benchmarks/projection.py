@@ -140,8 +140,9 @@ def _ours(
     from edp_assets.science.genetics.projection import score_coordinates, whitened_basis
     from edp_assets.science.genetics.score_tests import ScoreTests
     from edp_assets.settings import Settings
-    from edp_assets.storage.lake import Lake, Partitions, Stored, Together, cell_of
+    from edp_assets.storage.lake import Lake, Stored, Together, cell_of
     from edp_assets.storage.statistics_frame import StatisticsBlock
+    from edp_assets.storage.upstream import Partitions
 
     (home / "lake").mkdir(parents=True)
     lake, found = Lake(home / "lake"), {}

@@ -23,7 +23,8 @@ import polars as pl
 from edp_assets.science.genetics.statistics_checks import check_statistics
 from edp_assets.science.genetics.statistics_summary import COLUMNS, summarise
 from edp_assets.settings import ChecksSettings
-from edp_assets.storage.lake import Lake, Partitions
+from edp_assets.storage.lake import Lake
+from edp_assets.storage.upstream import Partitions
 
 asset, cell = ("mae", "gwas_summary_stats"), (("icd10", "K76"), ("organ", "liver"))
 statistics = Partitions(Lake(Path(sys.argv[1])), asset, [cell]).partition(cell)

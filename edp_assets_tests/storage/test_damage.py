@@ -10,8 +10,9 @@ import pytest
 
 from edp_assets.seal import SealError
 from edp_assets.storage.cells import DamagedError
-from edp_assets.storage.lake import Exclusion, Lake, LakeError, Partitions, Stored, cell_of
+from edp_assets.storage.lake import Exclusion, Lake, LakeError, Stored, cell_of
 from edp_assets.storage.parquet_files import damage, open_file
+from edp_assets.storage.upstream import Partitions
 from edp_assets.storage.workspace import signature
 from edp_assets_tests.storage.test_lake import ASSET, scores
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edp_assets.storage.lake import Exclusion, Lake, LakeError, Partitions, Stored, cell_of
+from edp_assets.storage.lake import Exclusion, Lake, LakeError, Stored, cell_of
 from edp_assets.storage.schemas import SchemaError, empty
+from edp_assets.storage.upstream import Partitions
 
 ASSET = ("mae", "edp_scores")
 
