@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,10 @@ from edp_assets.storage.home import Home
 if TYPE_CHECKING:
     import polars as pl
 
-    from edp_assets.runner import Choice, Outcome
+    from edp_assets.runner import Choice, Failed, Outcome
 
-HELD_SHOWN = 20
-"""Failed checks that a run's last words list."""
+UNMADE_SHOWN = 20
+"""Failed partitions, and failed checks, that a run's last words list."""
 
 
 class _Failure(click.ClickException):
@@ -143,6 +143,7 @@ def _run(folder: Path, choices: dict[str, Any]) -> None:
     with home.writing():
         home.prepare()
         home.bind(folder)
+        home.sweep_temporary()
         _show_progress()
         notes = sum(problem.severity != "refused" for problem in problems)
         if notes:
@@ -153,22 +154,46 @@ def _run(folder: Path, choices: dict[str, Any]) -> None:
     kept = sum(outcome.current.values())
     _say(f"\n{made} partitions made, {kept} were current, in {outcome.seconds:.0f} s")
     _close(home)
-    _tell_held(outcome)
+    _tell_unmade(folder, outcome)
 
 
-def _tell_held(outcome: Outcome) -> None:
-    """Print which cells failed checks hold, and what to do; exit 1 where there are any."""
-    if not outcome.holds:
-        return
-    told = "\n".join(f"  {hold}" for hold in outcome.holds[:HELD_SHOWN])
-    more = len(outcome.holds) - HELD_SHOWN
-    if more > 0:
-        told += f"\n  and {more} more: the table asset_checks has them all"
-    below = ", ".join(f"{name} {n}" for name, n in outcome.held.items())
-    raise _Failure(
-        f"{len(outcome.holds)} failed check(s) hold what stands downstream (everything else is made):\n{told}\n"
-        f"held partitions: {below}\nA changed threshold in cohort.toml's [checks] releases them at the next run."
-    )
+def _tell_unmade(folder: Path, outcome: Outcome) -> None:
+    """Print which partitions failed or are held by failed checks, and what to do; exit 1 where there are any."""
+    from edp_assets.runner.retry import command
+
+    told = []
+    if outcome.failed:
+        told.append(f"{len(outcome.failed)} partition(s) failed (everything that does not stand below them is made):")
+        told += _first(_by_reason(outcome.failed), "the runs in Dagster's UI have them all")
+        if click.get_current_context().find_root().params["verbose"]:
+            told += [failed.reason.traceback for failed in outcome.failed[:UNMADE_SHOWN]]
+    if outcome.holds:
+        told.append(f"{len(outcome.holds)} failed check(s) hold what stands downstream (everything else is made):")
+        told += _first(outcome.holds, "the table asset_checks has them all")
+    if outcome.held:
+        told.append(f"held partitions: {', '.join(f'{name} {n}' for name, n in outcome.held.items())}")
+    if outcome.holds:
+        told.append("A changed threshold in cohort.toml's [checks] releases them at the next run.")
+    if outcome.retry is not None:
+        told.append(f"To make those that failed, and what stands below them:\n  {command(folder, outcome.retry)}")
+    if told:
+        raise _Failure("\n".join(told))
+
+
+def _by_reason(failed: Sequence[Failed]) -> list[str]:
+    """Return a line for each asset and reason, with the first of its partitions."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for each in failed:
+        alike.setdefault(("/".join(each.asset), f"{each.reason}"), []).append(" ".join(key for _, key in each.cell))
+    return [
+        f"{asset} [{', '.join(cells[:3])}{f' and {len(cells) - 3} more' if len(cells) > 3 else ''}]: {reason}"
+        for (asset, reason), cells in alike.items()
+    ]
+
+
+def _first(items: Sequence[object], elsewhere: str) -> list[str]:
+    more = len(items) - UNMADE_SHOWN
+    return [f"  {item}" for item in items[:UNMADE_SHOWN]] + ([f"  and {more} more: {elsewhere}"] if more > 0 else [])
 
 
 def _close(home: Home) -> None:
@@ -194,7 +219,8 @@ def _close(home: Home) -> None:
     excluded = summary.left_out(home.warehouse)
     if excluded.height:
         _table("Left out", excluded)
-    report = write_report(home.report, hits, loci, organs, quality, excluded)
+    with home.making(("report",), [()]):
+        report = write_report(home.report, hits, loci, organs, quality, excluded)
     _say(f"warehouse: {home.warehouse}\nreport:    {report}\nUI:        make ui (same EDP_HOME)")
 
 

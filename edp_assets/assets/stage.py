@@ -4,23 +4,29 @@ The function takes a `StageRun` (which cell, the cohort, its settings) and its i
 to be stored. Looping over the partitions of a range, partition mappings, metadata and storage are here, once.
 """
 
+import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from edp_assets.assets.unmade import SHOWN, CellsUnmadeError, partition_key
 from edp_assets.partitions import mapping_between, partitions_for
+from edp_assets.storage.attempts import Attempt, Batch, Reason
 from edp_assets.storage.checkpoints import CheckpointPartitions
 from edp_assets.storage.io_managers import StageOutput, cells_of
 from edp_assets.storage.lake import Cell, Partitions, Stored, Together
 from edp_assets.storage.schemas import SCHEMAS
-from edp_assets.storage.verdicts import Hold, Verdicts
+from edp_assets.storage.verdicts import Verdicts
 from edp_assets.storage.workspace import StageSpec, Workspace
+
+log = logging.getLogger(__name__)
 
 GROUPS = ("cohort", "imaging", "encoders", "evidence", "phenotypes", "association", "baselines", "few_shot")
 """Asset groups in the order of the flow."""
@@ -156,38 +162,61 @@ def _cells(
     values: dict[str, Any],
     streamed: tuple[str, ...],
     at_once: int | None,
-) -> Iterator[tuple[list[Cell], Any]]:
-    """Make the cells one after another, those of one organ together so that its inputs are read once.
+) -> Iterator[Batch]:
+    """Hand over the cells to be made one after another, those of one organ together so that its inputs are read once.
 
-    A cell that stands on a partition with a failed check is not made: the others are, and then the step fails.
+    A cell that cannot be made, or stands on a partition with a failed check, is not made: the others are, and then the
+    step fails. Of those made together that fail, each is tried again alone.
     """
     workspace = Workspace.current()
     verdicts = Verdicts(workspace)
     asked = sorted(cells_of(context, spec.dimensions), key=lambda cell: (dict(cell).get("organ", ""), cell))
     held = verdicts.holds_above(spec, asked)
-    free = [cell for cell in asked if cell not in held]
-    for cells in _groups(free, at_once or 1):
-        started = time.monotonic()
+    told: dict[Cell, dict[str, Any]] = {}
+    failed: dict[Cell, Reason] = {}
+
+    def compute(cells: list[Cell]) -> Any:
         arguments: dict[str, list[Any]] = {
             name: [_argument(value, cell, REGISTRY[spec.inputs[name]].spec, name in streamed) for cell in cells]
             for name, value in values.items()
         }
         runs = [StageRun(cell, spec, workspace) for cell in cells]
         if at_once is None:
-            made = function(runs[0], **{name: of_cell[0] for name, of_cell in arguments.items()})
-        else:
-            made = function(runs, **arguments)
-        yield cells, made
+            return function(runs[0], **{name: of_cell[0] for name, of_cell in arguments.items()})
+        return function(runs, **arguments)
+
+    waiting = deque(_groups([cell for cell in asked if cell not in held], at_once or 1))
+    while waiting:
+        cells, started = waiting.popleft(), time.monotonic()
+        batch = Batch(cells, partial(compute, cells), Attempt(keeps=bool(spec.dimensions)))
+        yield batch
+        if batch.attempt.reason is not None:
+            if len(cells) > 1:
+                log.warning("%s: %d made together failed, each is tried alone", "/".join(spec.asset), len(cells))
+                waiting.extendleft([cell] for cell in reversed(cells))
+            else:
+                failed[cells[0]] = batch.attempt.reason
+                _tell_failed(context, cells[0], batch.attempt.reason, len(failed))
+            continue
         seconds = round((time.monotonic() - started) / len(cells), 2)
-        members = made.members if isinstance(made, Together) else [made]
+        members = batch.made.members if isinstance(batch.made, Together) else [batch.made]
+        batch.made = None
         for cell, member in zip(cells, members, strict=True):
-            _tell(context, cell, member, seconds, verdicts.ensure(spec.asset, cell))
+            checks, rows = Attempt(keeps=bool(spec.dimensions)), None
+            with checks:
+                rows = verdicts.ensure(spec.asset, cell)
+            if checks.reason is not None:
+                failed[cell] = checks.reason
+                _tell_failed(context, cell, checks.reason, len(failed))
+            told[cell] = _tell(context, cell, member, seconds, rows)
     verdicts.mirror()
-    if held:
+    if held or failed:
         # The step fails as a whole: tell Dagster what it made all the same.
-        for cell in free:
-            context.log_event(dg.AssetMaterialization(context.asset_key, partition=_key(cell) or None))
-        raise held_failure(spec, held)
+        for cell, metadata in told.items():
+            context.log_event(
+                dg.AssetMaterialization(context.asset_key, partition=partition_key(cell), metadata=metadata)
+            )
+        raise CellsUnmadeError(spec, failed, held, len(asked))
 
 
 def _groups(cells: list[Cell], at_once: int) -> Iterator[list[Cell]]:
@@ -199,8 +228,8 @@ def _groups(cells: list[Cell], at_once: int) -> Iterator[list[Cell]]:
 
 def _tell(
     context: dg.AssetExecutionContext, cell: Cell, made: Any, seconds: float, checked: pl.DataFrame | None
-) -> None:
-    """Add what is told of a cell to its materialisation."""
+) -> dict[str, Any]:
+    """Add what is told of a cell to its materialisation, and return it."""
     metadata = {**made.metadata, "seconds": seconds}
     if isinstance(made, Stored) and made.provenance is not None and made.path is not None:
         metadata["dagster/row_count"] = made.provenance.rows
@@ -209,24 +238,15 @@ def _tell(
             metadata["excluded"] = dg.MetadataValue.json(dict(Counter(e.reason for e in made.excluded)))
     if checked is not None:
         metadata["checks_failed"] = checked.filter(~pl.col("passed")).height
-    context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=_key(cell) or None)
+    context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=partition_key(cell))
+    return metadata
 
 
-def _key(cell: Cell) -> str:
-    """Return a cell's partition key in Dagster's words."""
-    return "|".join(key for _, key in cell)
-
-
-def held_failure(spec: StageSpec, held: Mapping[Cell, list[Hold]]) -> dg.Failure:
-    """Return the failure of a stage of which cells are held: which checks failed, what they found, what to do."""
-    holds = list(dict.fromkeys(str(hold) for each in held.values() for hold in each))
-    shown = "\n".join(holds[:10])
-    more = f"\nand {len(holds) - 10} more: see the table asset_checks" if len(holds) > 10 else ""
-    return dg.Failure(
-        f"{'/'.join(spec.asset)}: {len(held)} cells are held by checks upstream (the others are made).\n{shown}{more}",
-        metadata={"held": dg.MetadataValue.json([_key(cell) for cell in held])},
-        allow_retries=False,
-    )
+def _tell_failed(context: dg.AssetExecutionContext, cell: Cell, reason: Reason, count: int) -> None:
+    """Tell at once of a failed cell, the first few with where it failed; the step's failure names them all."""
+    if count <= SHOWN:
+        log.warning("%s failed, the others go on: %s", partition_key(cell), reason)
+        context.log.error(f"{partition_key(cell)} failed:\n{reason.traceback}")
 
 
 def _argument(value: Partitions | CheckpointPartitions, cell: Cell, upstream: StageSpec, streamed: bool) -> Any:

@@ -15,33 +15,48 @@ import dagster as dg
 from edp_assets.assets.stage import REGISTRY
 from edp_assets.runner.choice import Choice, Dimensions, chosen_stages, describe
 from edp_assets.runner.execute import StageFailedError, end_orphans, materialise, tell_checks
-from edp_assets.runner.holding import Holding
+from edp_assets.runner.holding import Failed, Holding
 from edp_assets.runner.ranges import ranges
+from edp_assets.runner.retry import retry
 from edp_assets.storage import warehouse
+from edp_assets.storage.attempts import Reason
+from edp_assets.storage.lake import Cell
 from edp_assets.storage.verdicts import GATES, Hold, Verdicts
 from edp_assets.storage.workspace import Workspace
 
-__all__ = ["Choice", "Outcome", "StageFailedError", "rebuild_warehouse", "run"]
+__all__ = ["Choice", "Failed", "Outcome", "StageFailedError", "rebuild_warehouse", "run"]
 
 Say = Callable[[str], None]
 
 
 @dataclass
 class Outcome:
-    """What a run did: partitions made, found current, and held by failed checks, by asset; and which checks failed."""
+    """What a run did.
+
+    Attributes:
+        made, current, held: partitions made, found current, and held by what failed above them, by asset.
+        holds: the failed checks that hold something.
+        failed: the partitions that could not be made.
+        retry: the narrowest choice that makes these and what stands below them; None where none failed.
+    """
 
     made: dict[str, int] = field(default_factory=dict)
     current: dict[str, int] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
     holds: list[Hold] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+    retry: Choice | None = None
     seconds: float = 0.0
 
 
 def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     """Materialise the chosen part of the graph, leaving alone what is current and what failed checks hold.
 
+    A partition that fails holds what stands below it; everything else is made.
+
     Raises:
-        StageFailedError: a stage failed; what was done before it is kept, and the next run goes on there.
+        StageFailedError: a stage without partitions failed, or one as a whole (a full disk, say); what was done before
+            it is kept, and the next run goes on there.
         ValueError: an organ, code, encoder or selection that the cohort or the graph does not have.
     """
     started = time.monotonic()
@@ -50,6 +65,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     with dg.DagsterInstance.get() as instance:
         end_orphans(instance, say)
         dimensions = Dimensions(workspace, instance, choice)
+        dimensions.require_codes(stages)
         holding = Holding(Verdicts(workspace))
         for number, stage in enumerate(stages, 1):
             name = "/".join(stage.spec.asset)
@@ -61,20 +77,24 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             outcome.current[name] = len(current)
             if held:
                 outcome.held[name] = len(held)
-                say(f"[{number}/{len(stages)}] {name} held by failed checks upstream: {describe(held) or 'all'}")
+                say(f"[{number}/{len(stages)}] {name} held by what failed upstream: {describe(held) or 'all'}")
             if stale:
                 what = f" {describe(stale)}" if stage.spec.dimensions else ""
                 say(f"[{number}/{len(stages)}] {name}{what}")
-                before = time.monotonic()
+                before, failed = time.monotonic(), dict[Cell, Reason]()
                 for first, last in ranges(stale, dimensions.order):
-                    materialise(instance, stage, first, last)
-                outcome.made[name] = len(stale)
-                say(f"[{number}/{len(stages)}] {name} done in {time.monotonic() - before:.1f} s")
+                    failed |= materialise(instance, stage, first, last)
+                outcome.made[name] = len(stale) - len(failed)
+                lost = f", {len(failed)} of {len(stale)} failed" if failed else ""
+                say(f"[{number}/{len(stages)}] {name} done in {time.monotonic() - before:.1f} s{lost}")
+                if failed:
+                    holding.fail(stage.spec.asset, failed)
             if stage.spec.asset in GATES and (holding.check(stage.spec.asset, cells, say) or stale):
                 tell_checks(instance, stage)
             if name == "icd10_codes":
                 dimensions.add_codes()
-        outcome.holds = holding.told()
+        outcome.holds, outcome.failed = holding.told(), holding.failed()
+        outcome.retry = retry(choice, holding, dimensions.keys)
     _mirror(workspace)
     outcome.seconds = time.monotonic() - started
     return outcome

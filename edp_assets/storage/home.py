@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+log = logging.getLogger(__name__)
 
 DAGSTER_YAML = """\
 nux:
@@ -131,6 +137,59 @@ class Home:
             lock.write(str(os.getpid()))
             lock.flush()
             yield
+
+    @contextmanager
+    def making(self, asset: tuple[str, ...], cells: Iterable[tuple[tuple[str, str], ...]]) -> Iterator[None]:
+        """Hold cells of an asset while they are made; who comes second waits, so that no two write the same files.
+
+        Runs from the UI and `edp run` alike hold what they make, and no more: each may go on with other cells. Locks
+        are taken in one order, and a process that dies frees its own.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self._making.open("a+b") as lock:
+            for place in sorted(_place("/".join(asset), *(f"{name}={key}" for name, key in cell)) for cell in cells):
+                if not _lock(lock, place, 1, wait=False):
+                    log.info("%s: another run is making the same partition, waiting for its end", "/".join(asset))
+                    _lock(lock, place, 1, wait=True)
+            yield
+
+    def sweep_temporary(self) -> int:
+        """Remove the half-written files of processes that died, and return how many; the caller holds the writer lock.
+
+        While anybody is making anything, as a run from the UI may be, nothing is removed: a later run does it.
+        """
+        with self._making.open("a+b") as lock:
+            if not _lock(lock, 0, 0, wait=False):
+                return 0
+            stale = [*self.root.glob(".*.tmp")]
+            for folder in (self.dagster, self.lake, self.checkpoints, self.report):
+                for where, _, names in os.walk(folder):
+                    stale += [Path(where, name) for name in names if name.startswith(".") and name.endswith(".tmp")]
+            for path in stale:
+                path.unlink(missing_ok=True)
+            return len(stale)
+
+    @property
+    def _making(self) -> Path:
+        return self.root / "making.lock"
+
+
+def _place(*words: str) -> int:
+    """Return the byte of the lock file that stands for something; bytes need not exist to be locked."""
+    return int.from_bytes(hashlib.sha256("\n".join(words).encode()).digest()[:7], "big")
+
+
+def _lock(file: IO[bytes], start: int, length: int, *, wait: bool) -> bool:
+    """Lock bytes of a file (length 0: all from the start on) until it is closed; return whether they were got.
+
+    Locks of the open file, not of the process: two threads of one process exclude each other as two processes do.
+    """
+    asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+    try:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, asked)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import dagster as dg
 
 from edp_assets.storage import warehouse
+from edp_assets.storage.attempts import Batch
 from edp_assets.storage.checkpoints import CheckpointPartitions
 from edp_assets.storage.lake import Cell, Partitions, Stored, Together, cell_of
 from edp_assets.storage.workspace import Fingerprints, StageSpec, Workspace
@@ -20,10 +20,13 @@ from edp_assets.storage.workspace import Fingerprints, StageSpec, Workspace
 
 @dataclass(frozen=True)
 class StageOutput:
-    """What a stage hands to its IO manager: its spec, and the partitions as they are made, one or several in one go."""
+    """What a stage hands to its IO manager: its spec, and the partitions to be made, one or several in one go.
+
+    Each is computed and stored within its `attempt`, which tells the stage what could not be.
+    """
 
     spec: StageSpec
-    partitions: Iterable[tuple[list[Cell], Any]]
+    batches: Iterable[Batch]
 
 
 def cells_of(
@@ -52,19 +55,24 @@ class LakeIOManager(dg.IOManager):
         fingerprints = Fingerprints(workspace, spec)
         written: list[Cell] = []
         try:
-            for cells, made in obj.partitions:
-                inputs = [fingerprints.of(cell) for cell in cells]
-                if isinstance(made, Stored):
-                    workspace.lake.write(spec.asset, cells[0], spec.table, made, inputs[0])
-                elif isinstance(made, Together):
-                    workspace.lake.write_together(spec.asset, cells, spec.table, made, inputs)
-                else:
-                    raise TypeError(
-                        f"{'/'.join(spec.asset)}: a lake asset yields Stored or Together, found {type(made).__name__}"
-                    )
-                written += cells
+            for batch in obj.batches:
+                cells = batch.cells
+                with batch.attempt, workspace.home.making(spec.asset, cells):
+                    # Before it is made: what is replaced meanwhile is not what the cell was made from.
+                    inputs = [fingerprints.of(cell) for cell in cells]
+                    made = batch.make()
+                    written += cells
+                    if isinstance(made, Stored):
+                        workspace.lake.write(spec.asset, cells[0], spec.table, made, inputs[0])
+                    elif isinstance(made, Together):
+                        workspace.lake.write_together(spec.asset, cells, spec.table, made, inputs)
+                    else:
+                        raise TypeError(
+                            f"{'/'.join(spec.asset)}: wanted Stored or Together of a lake asset, "
+                            f"found {type(made).__name__}"
+                        )
         finally:
-            # What was written before a failure is stored, so the warehouse shows it as well.
+            # What was written before a failure is stored, so the warehouse shows it as well; a group may be in part.
             if written:
                 warehouse.refresh(workspace.home.warehouse, workspace.lake, spec.table, spec.asset, written)
 
@@ -82,9 +90,13 @@ class CheckpointIOManager(dg.IOManager):
         """Write every trained encoder as it is made; the file that training resumed from is then done with."""
         workspace, spec = Workspace.current(), obj.spec
         fingerprints = Fingerprints(workspace, spec)
-        for (cell,), stored in obj.partitions:
-            workspace.checkpoints.write(spec.asset, cell, stored.trained, fingerprints.of(cell))
-            workspace.checkpoints.training_path(spec.asset, cell).unlink(missing_ok=True)
+        for batch in obj.batches:
+            (cell,) = batch.cells
+            with batch.attempt, workspace.home.making(spec.asset, batch.cells):
+                inputs = fingerprints.of(cell)
+                stored = batch.make()
+                workspace.checkpoints.write(spec.asset, cell, stored.trained, inputs)
+                workspace.checkpoints.training_path(spec.asset, cell).unlink(missing_ok=True)
 
     def load_input(self, context: dg.InputContext) -> CheckpointPartitions:
         """Return the upstream encoders' paths."""

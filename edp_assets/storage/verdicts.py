@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from edp_assets.storage import warehouse
+from edp_assets.storage.attempts import Attempt
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.workspace import Asset, StageSpec, Workspace
 
@@ -79,8 +80,9 @@ class Verdicts:
             return None
         found = self.workspace.lake.read_beside(asset, cell, TABLE, inputs)
         if found is None:
-            found = GATES[asset].evaluate(self.workspace, cell)
-            self.workspace.lake.write_beside(asset, cell, TABLE, found, inputs)
+            with self.workspace.home.making((TABLE, *asset), [cell]):
+                found = GATES[asset].evaluate(self.workspace, cell)
+                self.workspace.lake.write_beside(asset, cell, TABLE, found, inputs)
             self.made[asset].append(cell)
         return found
 
@@ -91,9 +93,16 @@ class Verdicts:
             return []
         known = self._holds.get((asset, cell))
         if known is None or known[0] != inputs:
-            rows = self.ensure(asset, cell)
-            failed = [] if rows is None else blocking(rows).iter_rows(named=True)
-            known = self._holds[asset, cell] = inputs, [_hold(asset, cell, row) for row in failed]
+            found, evaluated = [], Attempt()
+            with evaluated:
+                rows = self.ensure(asset, cell)
+                found = (
+                    [] if rows is None else [_hold(asset, cell, row) for row in blocking(rows).iter_rows(named=True)]
+                )
+            if evaluated.reason is not None:
+                what = f"its checks could not be evaluated ({evaluated.reason})"
+                found = [Hold(asset, cell, "", "evaluation", what, "mend what the message says, and run again")]
+            known = self._holds[asset, cell] = inputs, found
         return known[1]
 
     def holds_above(self, spec: StageSpec, cells: Iterable[Cell]) -> dict[Cell, list[Hold]]:
