@@ -143,7 +143,6 @@ def _run(folder: Path, choices: dict[str, Any]) -> None:
     with home.writing():
         home.prepare()
         home.bind(folder)
-        home.sweep_temporary()
         _show_progress()
         notes = sum(problem.severity != "refused" for problem in problems)
         if notes:

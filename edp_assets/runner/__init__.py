@@ -20,6 +20,7 @@ from edp_assets.runner.ranges import ranges
 from edp_assets.runner.retry import retry
 from edp_assets.storage import warehouse
 from edp_assets.storage.attempts import Reason
+from edp_assets.storage.debts import settle
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.verdicts import GATES, Hold, Verdicts
 from edp_assets.storage.workspace import Workspace
@@ -62,6 +63,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     started = time.monotonic()
     outcome = Outcome()
     stages = chosen_stages(choice, workspace.settings.encoders)
+    _tidy(workspace, say)
     with dg.DagsterInstance.get() as instance:
         end_orphans(instance, say)
         dimensions = Dimensions(workspace, instance, choice)
@@ -98,6 +100,21 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     _mirror(workspace)
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def _tidy(workspace: Workspace, say: Say) -> None:
+    """Clear up after processes that died: half-written files, and stored rows that the warehouse does not show.
+
+    While a run of the UI makes something nothing is done: a later run does it.
+    """
+    if any(workspace.lake.cells(stage.spec.asset) for stage in REGISTRY.values()):
+        _mirror(workspace)
+    with workspace.home.alone() as alone:
+        if alone:
+            workspace.home.sweep_temporary()
+            tables = {asset: stage.spec.table for asset, stage in REGISTRY.items()}
+            if late := settle(workspace.home, workspace.lake, tables):
+                say(f"an earlier run died before the warehouse had all it stored: brought in, of {len(late)} asset(s)")
 
 
 def _mirror(workspace: Workspace) -> None:

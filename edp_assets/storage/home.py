@@ -74,6 +74,11 @@ class Home:
         return self.root / "warehouse.duckdb"
 
     @property
+    def owed(self) -> Path:
+        """Which assets the warehouse may lack stored rows of: see `debts`."""
+        return self.root / "owed"
+
+    @property
     def report(self) -> Path:
         """The static report."""
         return self.root / "report"
@@ -153,21 +158,22 @@ class Home:
                     _lock(lock, place, 1, wait=True)
             yield
 
-    def sweep_temporary(self) -> int:
-        """Remove the half-written files of processes that died, and return how many; the caller holds the writer lock.
-
-        While anybody is making anything, as a run from the UI may be, nothing is removed: a later run does it.
-        """
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Tell whether nobody is making anything, here or on another machine; if so, nobody begins meanwhile."""
+        self.root.mkdir(parents=True, exist_ok=True)
         with self._making.open("a+b") as lock:
-            if not _lock(lock, 0, 0, wait=False):
-                return 0
-            stale = [*self.root.glob(".*.tmp")]
-            for folder in (self.dagster, self.lake, self.checkpoints, self.report):
-                for where, _, names in os.walk(folder):
-                    stale += [Path(where, name) for name in names if name.startswith(".") and name.endswith(".tmp")]
-            for path in stale:
-                path.unlink(missing_ok=True)
-            return len(stale)
+            yield _lock(lock, 0, 0, wait=False)
+
+    def sweep_temporary(self) -> int:
+        """Remove the half-written files of processes that died, and return how many; the caller has the home alone."""
+        stale = [*self.root.glob(".*.tmp")]
+        for folder in (self.dagster, self.lake, self.checkpoints, self.report):
+            for where, _, names in os.walk(folder):
+                stale += [Path(where, name) for name in names if name.startswith(".") and name.endswith(".tmp")]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
 
     @property
     def _making(self) -> Path:

@@ -14,6 +14,7 @@ import dagster as dg
 from edp_assets.storage import warehouse
 from edp_assets.storage.attempts import Batch
 from edp_assets.storage.checkpoints import CheckpointPartitions
+from edp_assets.storage.debts import Debt
 from edp_assets.storage.lake import Cell, Partitions, Stored, Together, cell_of
 from edp_assets.storage.workspace import Fingerprints, StageSpec, Workspace
 
@@ -53,7 +54,7 @@ class LakeIOManager(dg.IOManager):
         """Write every partition as it is made, with its provenance; then refresh the warehouse once."""
         workspace, spec = Workspace.current(), obj.spec
         fingerprints = Fingerprints(workspace, spec)
-        written: list[Cell] = []
+        debt, written = Debt(workspace.home, spec.asset), list[Cell]()
         try:
             for batch in obj.batches:
                 cells = batch.cells
@@ -61,6 +62,7 @@ class LakeIOManager(dg.IOManager):
                     # Before it is made: what is replaced meanwhile is not what the cell was made from.
                     inputs = [fingerprints.of(cell) for cell in cells]
                     made = batch.make()
+                    debt.owe()
                     written += cells
                     if isinstance(made, Stored):
                         workspace.lake.write(spec.asset, cells[0], spec.table, made, inputs[0])
@@ -75,6 +77,7 @@ class LakeIOManager(dg.IOManager):
             # What was written before a failure is stored, so the warehouse shows it as well; a group may be in part.
             if written:
                 warehouse.refresh(workspace.home.warehouse, workspace.lake, spec.table, spec.asset, written)
+            debt.pay()
 
     def load_input(self, context: dg.InputContext) -> Partitions:
         """Return the upstream partitions, read when asked for."""

@@ -16,6 +16,7 @@ import polars as pl
 
 from edp_assets.storage import warehouse
 from edp_assets.storage.attempts import Attempt
+from edp_assets.storage.debts import Debt
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.workspace import Asset, StageSpec, Workspace
 
@@ -65,6 +66,7 @@ class Verdicts:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.made: dict[Asset, list[Cell]] = defaultdict(list)
+        self._debts: dict[Asset, Debt] = {}
         self._fingerprints: dict[Asset, str] = {}
         self._holds: dict[tuple[Asset, Cell], tuple[str, list[Hold]]] = {}
 
@@ -82,6 +84,7 @@ class Verdicts:
         if found is None:
             with self.workspace.home.making((TABLE, *asset), [cell]):
                 found = GATES[asset].evaluate(self.workspace, cell)
+                self._debts.setdefault(asset, Debt(self.workspace.home, asset)).owe()
                 self.workspace.lake.write_beside(asset, cell, TABLE, found, inputs)
             self.made[asset].append(cell)
         return found
@@ -126,8 +129,11 @@ class Verdicts:
     def mirror(self) -> None:
         """Bring the verdicts made so far into the warehouse."""
         for asset, cells in self.made.items():
+            if not cells:
+                continue
             table = GATES[asset].spec.table
             warehouse.refresh(self.workspace.home.warehouse, self.workspace.lake, table, asset, cells)
+            self._debts.pop(asset).pay()
         self.made.clear()
 
     def _inputs(self, asset: Asset, cell: Cell) -> str | None:

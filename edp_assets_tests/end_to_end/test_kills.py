@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: a run that goes on afterwards ends as if it had not been killed, and nothing is left behind."""
+"""SIGKILL at any moment: a run that goes on ends as if it had not been killed, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def left_behind(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def deaths(rng: np.random.Generator, number: int, moves: int) -> dict[str, float]:
-    """Return where the n-th attempt dies; after so many file moves it does in any case, so that all stages have kills."""
+    """Return where the n-th attempt dies; after so many moves it does in any case, so that all stages have kills."""
     kinds: list[dict[str, float]] = [
         {"seconds": rng.uniform(0, 3)},
         {"before a move": int(rng.integers(1, moves + 1))},

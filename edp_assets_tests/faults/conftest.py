@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import polars as pl
@@ -13,7 +14,7 @@ import pytest
 from edp_assets.assets.stage import REGISTRY, StageRun, stage
 from edp_assets.runner import choice, execute
 from edp_assets.storage.home import Home
-from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager
+from edp_assets.storage.io_managers import LakeIOManager, StageOutput
 from edp_assets.storage.lake import Partitions, Stored, Together
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.workspace import Workspace
@@ -53,10 +54,21 @@ class Planted:
             return job.execute_in_process(instance=instance, tags=tags if first else {}, raise_on_error=False)
 
 
+class Computed(dg.IOManager):
+    """Has the cells made and stores nothing; it holds no lock, so that what keeps two runs apart is the pool alone."""
+
+    def handle_output(self, context: dg.OutputContext, obj: StageOutput) -> None:
+        for batch in obj.batches:
+            batch.made = SimpleNamespace(metadata={}, made=batch.make())
+
+    def load_input(self, context: dg.InputContext) -> None:
+        """Nothing stands below."""
+
+
 def define(planted: list[Planted]) -> dg.Definitions:
     """Define the stages: codes, each code's cases, scores a code and organ (7 at once), and one that sums them up."""
 
-    @stage("icd10_codes", group="cohort", dimensions=(), table="icd10_codes")
+    @stage("icd10_codes", group="cohort", dimensions=(), table="icd10_codes", files=("diagnoses",))
     def icd10_codes(run: StageRun) -> Stored:
         planted[0].call("icd10_codes")
         counts = {name: pl.lit(1) for name in ("cases", "cases_imaged")}
@@ -91,9 +103,17 @@ def define(planted: list[Planted]) -> dg.Definitions:
         planted[0].call("sums", run["organ"])
         return Stored(pl.concat([scores[cell] for cell in scores]))
 
+    assets = [made.definition for made in REGISTRY.values()]
+
+    @stage("planted/encoder", group="encoders", dimensions=("organ",), table="encoder", checkpoint=True)
+    def encoder(run: StageRun) -> None:
+        planted[0].call("encoder", run["organ"])
+
+    # The runner does not know it: there is nothing to store.
+    del REGISTRY[encoder.spec.asset]
     return dg.Definitions(
-        assets=[made.definition for made in REGISTRY.values()],
-        resources={"io_manager": LakeIOManager(), "checkpoint_io_manager": CheckpointIOManager()},
+        assets=[*assets, encoder.definition],
+        resources={"io_manager": LakeIOManager(), "checkpoint_io_manager": Computed()},
     )
 
 
