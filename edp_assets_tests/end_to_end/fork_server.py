@@ -30,6 +30,10 @@ HARMLESS = {"jemalloc_bg_thd", "polars-ooc-clea"}
 """Threads that polars starts when it is imported: they hold no lock that a child would miss."""
 
 
+STEADY = {"OPENBLAS_NUM_THREADS": "1", "MKL_CBWR": "COMPATIBLE", "MPLBACKEND": "agg"}
+"""MKL's products depend in their last bit on where in memory the factors lie, unless it is told otherwise."""
+
+
 class ForkServer:
     """Starts children of one warm process; use as a context."""
 
@@ -39,7 +43,7 @@ class ForkServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **STEADY},
         )
         return self
 

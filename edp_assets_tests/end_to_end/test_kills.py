@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,17 @@ from edp_assets_tests.end_to_end.test_run import tables
 pytestmark = pytest.mark.slow
 
 KILLS = 32
+SELECT = " and ".join(
+    f"not {part}"
+    for part in (
+        "group:evidence", "group:few_shot", 'key:"mae/cluster_alternatives"', 'key:"mae/phenotype_figures"',
+        'key:"mae/association_figures"', 'key:"mae/regional_figures"',
+    )
+)  # fmt: skip
+"""All but evidence and pictures, which take the longest and are stored as everything else is."""
+
+
+RUN = ("run", "--select", SELECT)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +99,7 @@ def deaths(rng: np.random.Generator, number: int, moves: int) -> dict[str, float
     kinds: list[dict[str, float]] = [
         {"seconds": rng.uniform(0, 3)},
         {"before a move": int(rng.integers(1, moves + 1))},
-        {"in a commit": int(rng.integers(1, 60))},
+        {"in a commit": int(rng.integers(1, 160))},
         {"rows written, warehouse not": int(rng.integers(1, moves + 1))},
         {"excluded written, rows not": 1},
         {"seconds": rng.uniform(0, 1)},
@@ -99,7 +111,7 @@ def test_run__killed_at_many_moments_ends_as_if_undisturbed(
     cohort: Path, server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed, home, rng = tmp_path / "undisturbed", tmp_path / "home", np.random.default_rng(7)
-    done = server.run(undisturbed, "run", str(cohort))
+    done = server.run(undisturbed, *RUN, str(cohort))
     assert (done["code"], done["signal"]) == (0, 0), done["printed"]
     moves = int(re.search(r'"after a move": (\d+)', done["printed"])[1])  # type: ignore[index]
     killed_in: Counter[str] = Counter()
@@ -107,7 +119,7 @@ def test_run__killed_at_many_moments_ends_as_if_undisturbed(
     number = 0
     while killed_in.total() < KILLS:
         die = deaths(rng, number, max(2, round(moves / KILLS)))
-        ended = server.run(home, "run", str(cohort), die=die)
+        ended = server.run(home, *RUN, str(cohort), die=die)
         assert ended["signal"] == 9, f"attempt {number} ended before it was killed: {ended['printed']}"
         at_work = re.findall(r"^\[\d+/\d+\] (\S+)", ended["printed"], re.MULTILINE)
         if at_work:  # else it was killed while it opened the instance: that counts for nothing, and may do no harm
@@ -115,14 +127,31 @@ def test_run__killed_at_many_moments_ends_as_if_undisturbed(
             kinds[list(die)[-1]] += 1
         number += 1
         assert number < 2 * KILLS, killed_in
-    last = server.run(home, "run", str(cohort))
+    last = server.run(home, *RUN, str(cohort))
     assert (last["code"], last["signal"]) == (0, 0), last["printed"]
     print(f"\n{killed_in.total()} kills at work in {len(killed_in)} stages: {dict(killed_in)}; {dict(kinds)}")
     assert len(killed_in) >= 12
     of_home, of_undisturbed = contents(home), contents(undisturbed)
     assert of_home.keys() == of_undisturbed.keys()
     assert [name for name in of_home if of_home[name] != of_undisturbed[name]] == []
-    of_home, of_undisturbed = tables(home), tables(undisturbed)
+    of_undisturbed = tables(undisturbed)
     assert [name for name, frame in tables(home).items() if not frame.equals(of_undisturbed[name])] == []
     assert left_behind(home, monkeypatch) == []
     shutil.rmtree(home)
+
+
+def test_run__a_second_one_is_told_who_is_at_work_and_damages_nothing(
+    cohort: Path, server: ForkServer, tmp_path: Path
+) -> None:
+    home, arguments = tmp_path / "home", ("run", str(cohort), "--select", "+key:icd10_cases or +key:icd10_codes")
+    first = server.start(home, *arguments)
+    while "[1/" not in Path(first["log"]).read_text():
+        time.sleep(0.05)
+    second = server.run(home, *arguments)
+    assert second["code"] == 1, second["printed"]
+    assert f"is in use by another run (process {first['pid']})" in second["printed"]
+    assert "Traceback" not in second["printed"]
+    ended = server.wait(first)
+    assert ended["code"] == 0, ended["printed"]
+    again = server.run(home, *arguments)
+    assert "0 partitions made" in again["printed"]
