@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,10 @@ from edp_assets.storage.home import Home
 if TYPE_CHECKING:
     import polars as pl
 
-    from edp_assets.runner import Outcome
+    from edp_assets.runner import Failed, Outcome
+
+UNMADE_SHOWN = 20
+"""Failed partitions that a run's last words list."""
 
 
 class _Failure(click.ClickException):
@@ -133,9 +136,9 @@ def refresh(cohort: Path, **choices: Any) -> None:
     outcome = _refresh(home, cohort, choices)
     if outcome.made:
         _close_if_free(home)
-    elif not (outcome.holds or outcome.withdrawn):
+    elif not (outcome.holds or outcome.failed or outcome.withdrawn):
         _say("nothing has changed: there is nothing to do")
-    _tell_held(outcome)
+    _tell_unmade(cohort, outcome)
 
 
 @cli.command()
@@ -167,7 +170,7 @@ def _run(folder: Path, choices: dict[str, Any]) -> None:
     home = Home.from_environment()
     outcome = _refresh(home, folder, choices)
     _close_if_free(home)
-    _tell_held(outcome)
+    _tell_unmade(folder, outcome)
 
 
 def _close_if_free(home: Home) -> None:
@@ -194,20 +197,45 @@ def _refresh(home: Home, folder: Path, choices: dict[str, Any]) -> Outcome:
     return outcome
 
 
-def _tell_held(outcome: Outcome) -> None:
-    """Print which cells failed checks hold, who is found though they withdrew, and what to do; exit 1 where any."""
+def _tell_unmade(folder: Path, outcome: Outcome) -> None:
+    """Print what failed, what failed checks hold, who is found though they withdrew; exit 1 where there is any."""
+    from edp_assets.runner.retry import command
     from edp_assets.summary import held_lines
 
-    if not outcome.holds:
-        if outcome.withdrawn:
-            raise _Failure("\n".join(outcome.withdrawn))
-        return
-    told = "\n".join([*(f"  {line}" for line in held_lines(outcome.holds)), *outcome.withdrawn])
-    below = ", ".join(f"{name} {n}" for name, n in outcome.held.items())
-    raise _Failure(
-        f"{len(outcome.holds)} failed check(s) hold what stands downstream (everything else is made):\n{told}\n"
-        f"held partitions: {below}\nA changed threshold in cohort.toml's [checks] releases them at the next run."
-    )
+    told = []
+    if outcome.failed:
+        told.append(f"{len(outcome.failed)} partition(s) failed (everything that does not stand below them is made):")
+        told += _first(_by_reason(outcome.failed), "the runs in Dagster's UI have them all")
+        if click.get_current_context().find_root().params["verbose"]:
+            told += [failed.reason.traceback for failed in outcome.failed[:UNMADE_SHOWN]]
+    if outcome.holds:
+        told.append(f"{len(outcome.holds)} failed check(s) hold what stands downstream (everything else is made):")
+        told += [f"  {line}" for line in held_lines(outcome.holds)]
+    if outcome.held:
+        told.append(f"held partitions: {', '.join(f'{name} {n}' for name, n in outcome.held.items())}")
+    if outcome.holds:
+        told.append("A changed threshold in cohort.toml's [checks] releases them at the next run.")
+    if outcome.retry is not None:
+        told.append(f"To make those that failed, and what stands below them:\n  {command(folder, outcome.retry)}")
+    told += outcome.withdrawn
+    if told:
+        raise _Failure("\n".join(told))
+
+
+def _by_reason(failed: Sequence[Failed]) -> list[str]:
+    """Return a line for each asset and reason, with the first of its partitions."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for each in failed:
+        alike.setdefault(("/".join(each.asset), f"{each.reason}"), []).append(" ".join(key for _, key in each.cell))
+    return [
+        f"{asset} [{', '.join(cells[:3])}{f' and {len(cells) - 3} more' if len(cells) > 3 else ''}]: {reason}"
+        for (asset, reason), cells in alike.items()
+    ]
+
+
+def _first(items: Sequence[object], elsewhere: str) -> list[str]:
+    more = len(items) - UNMADE_SHOWN
+    return [f"  {item}" for item in items[:UNMADE_SHOWN]] + ([f"  and {more} more: {elsewhere}"] if more > 0 else [])
 
 
 def _close(home: Home) -> None:
@@ -233,7 +261,8 @@ def _close(home: Home) -> None:
     excluded = summary.left_out(home.warehouse)
     if excluded.height:
         _table("Left out", excluded)
-    report = write_report(home.report, hits, loci, organs, quality, excluded)
+    with home.making(("report",), [()]):
+        report = write_report(home.report, hits, loci, organs, quality, excluded)
     _say(f"warehouse: {home.warehouse}\nreport:    {report}\nUI:        make ui (same EDP_HOME)")
 
 

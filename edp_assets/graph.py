@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-
 import dagster as dg
 
-# Partition mappings and backfill policies are beta on this version of Dagster; the choice is made, here, once.
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
-warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-
-from edp_assets.assets import (  # noqa: E402
+from edp_assets.assets import (
     ancestry,
     association,
     association_figures,
@@ -27,15 +21,15 @@ from edp_assets.assets import (  # noqa: E402
     phenotypes,
     regional_figures,
 )
-from edp_assets.assets.stage import REGISTRY  # noqa: E402
-from edp_assets.checks import association as association_checks  # noqa: E402
-from edp_assets.checks import embeddings as embedding_checks  # noqa: E402
-from edp_assets.checks import labels as label_checks  # noqa: E402
-from edp_assets.checks import people as people_checks  # noqa: E402
-from edp_assets.checks import tables as table_checks  # noqa: E402
-from edp_assets.checks.gates import DEFINITIONS, look_definition  # noqa: E402
-from edp_assets.storage.event_log import allow_batches  # noqa: E402
-from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager  # noqa: E402
+from edp_assets.assets.stage import REGISTRY
+from edp_assets.checks import association as association_checks
+from edp_assets.checks import embeddings as embedding_checks
+from edp_assets.checks import labels as label_checks
+from edp_assets.checks import people as people_checks
+from edp_assets.checks import tables as table_checks
+from edp_assets.checks.gates import DEFINITIONS, look_definition
+from edp_assets.storage.event_log import allow_batches
+from edp_assets.storage.io_managers import CheckpointIOManager, LakeIOManager
 
 STAGES = (
     cohort,

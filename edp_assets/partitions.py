@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dagster as dg
+
+# Partition mappings and backfill policies are beta on this version of Dagster; the choice is made, here, once.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 DIMENSIONS = ("organ", "icd10", "chromosome")
 

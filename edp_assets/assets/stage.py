@@ -4,25 +4,31 @@ The function takes a `StageRun` (which cell, the cohort, its settings) and its i
 to be stored. Looping over the partitions of a range, partition mappings, metadata and storage are here, once.
 """
 
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from edp_assets.assets.unmade import SHOWN, CellsUnmadeError, partition_key
 from edp_assets.partitions import mapping_between, partitions_for
+from edp_assets.storage.attempts import Attempt, Batch, Reason
 from edp_assets.storage.checkpoints import CheckpointPartitions
 from edp_assets.storage.events import StageOutput
 from edp_assets.storage.io_managers import cells_of
 from edp_assets.storage.lake import Cell, Stored, Together
 from edp_assets.storage.schemas import SCHEMAS
 from edp_assets.storage.upstream import Partitions
-from edp_assets.storage.verdicts import Hold, Verdicts
+from edp_assets.storage.verdicts import Verdicts
 from edp_assets.storage.workspace import CODES, StageSpec, Workspace
+
+log = logging.getLogger(__name__)
 
 GROUPS = ("cohort", "imaging", "encoders", "evidence", "phenotypes", "association", "baselines", "few_shot")
 """Asset groups in the order of the flow."""
@@ -180,35 +186,55 @@ def _cells(
     streamed: tuple[str, ...],
     at_once: int | None,
     told: deque[tuple[Cell, dict[str, Any]]],
-) -> Iterator[tuple[list[Cell], Any]]:
-    """Make the cells one after another, those of one organ together so that its inputs are read once.
+) -> Iterator[Batch]:
+    """Hand over the cells to be made one after another, those of one organ together so that its inputs are read once.
 
-    A cell that stands on a partition with a failed check is not made: the others are, and then the step fails.
+    A cell that cannot be made, or stands on a partition with a failed check, is not made: the others are, and then the
+    step fails. Of those made together that fail, each is tried again alone.
     """
     workspace = Workspace.current()
     verdicts = Verdicts(workspace)
     asked = sorted(cells_of(context, spec.dimensions), key=lambda cell: (dict(cell).get("organ", ""), cell))
     held = verdicts.holds_above(spec, asked, look=True)
-    free = [cell for cell in asked if cell not in held]
-    for cells in _groups(free, at_once or 1):
-        started = time.monotonic()
+    failed: dict[Cell, Reason] = {}
+
+    def compute(cells: list[Cell]) -> Any:
         arguments: dict[str, list[Any]] = {
             name: [_argument(value, cell, REGISTRY[spec.inputs[name]].spec, name in streamed) for cell in cells]
             for name, value in values.items()
         }
         runs = [StageRun(cell, spec, workspace) for cell in cells]
         if at_once is None:
-            made = function(runs[0], **{name: of_cell[0] for name, of_cell in arguments.items()})
-        else:
-            made = function(runs, **arguments)
-        yield cells, made
+            return function(runs[0], **{name: of_cell[0] for name, of_cell in arguments.items()})
+        return function(runs, **arguments)
+
+    waiting = deque(_groups([cell for cell in asked if cell not in held], at_once or 1))
+    while waiting:
+        cells, started = waiting.popleft(), time.monotonic()
+        batch = Batch(cells, partial(compute, cells), Attempt(keeps=bool(spec.dimensions)))
+        yield batch
+        if batch.attempt.reason is not None:
+            if len(cells) > 1:
+                log.warning("%s: %d made together failed, each is tried alone", "/".join(spec.asset), len(cells))
+                waiting.extendleft([cell] for cell in reversed(cells))
+            else:
+                failed[cells[0]] = batch.attempt.reason
+                _tell_failed(context, cells[0], batch.attempt.reason, len(failed))
+            continue
         seconds = round((time.monotonic() - started) / len(cells), 2)
-        members = made.members if isinstance(made, Together) else [made]
+        members = batch.made.members if isinstance(batch.made, Together) else [batch.made]
+        batch.made = None
         for cell, member in zip(cells, members, strict=True):
-            told.append((cell, _metadata(member, seconds, verdicts.of_made(spec.asset, cell))))
+            checks, rows = Attempt(keeps=bool(spec.dimensions)), None
+            with checks:
+                rows = verdicts.of_made(spec.asset, cell)
+            if checks.reason is not None:
+                failed[cell] = checks.reason
+                _tell_failed(context, cell, checks.reason, len(failed))
+            told.append((cell, _metadata(member, seconds, rows)))
     verdicts.mirror()
-    if held:
-        raise held_failure(spec, held)
+    if held or failed:
+        raise CellsUnmadeError(spec, failed, held, len(asked))
 
 
 def _groups(cells: list[Cell], at_once: int) -> Iterator[list[Cell]]:
@@ -231,21 +257,11 @@ def _metadata(made: Any, seconds: float, checked: pl.DataFrame | None) -> dict[s
     return metadata
 
 
-def _key(cell: Cell) -> str:
-    """Return a cell's partition key in Dagster's words."""
-    return "|".join(key for _, key in cell)
-
-
-def held_failure(spec: StageSpec, held: Mapping[Cell, list[Hold]]) -> dg.Failure:
-    """Return the failure of a stage of which cells are held: which checks failed, what they found, what to do."""
-    holds = list(dict.fromkeys(str(hold) for each in held.values() for hold in each))
-    shown = "\n".join(holds[:10])
-    more = f"\nand {len(holds) - 10} more: see the table asset_checks" if len(holds) > 10 else ""
-    return dg.Failure(
-        f"{'/'.join(spec.asset)}: {len(held)} cells are held by checks upstream (the others are made).\n{shown}{more}",
-        metadata={"held": dg.MetadataValue.json([_key(cell) for cell in held])},
-        allow_retries=False,
-    )
+def _tell_failed(context: dg.AssetExecutionContext, cell: Cell, reason: Reason, count: int) -> None:
+    """Tell at once of a failed cell, the first few with where it failed; the step's failure names them all."""
+    if count <= SHOWN:
+        log.warning("%s failed, the others go on: %s", partition_key(cell), reason)
+        context.log.error(f"{partition_key(cell)} failed:\n{reason.traceback}")
 
 
 def _argument(value: Partitions | CheckpointPartitions, cell: Cell, upstream: StageSpec, streamed: bool) -> Any:

@@ -17,30 +17,39 @@ from edp_assets.checks.people import is_clean, withdrawn_found
 from edp_assets.runner import changes
 from edp_assets.runner.choice import Choice, Dimensions, chosen_stages, describe, reasons
 from edp_assets.runner.execute import StageFailedError, end_orphans, materialise, tell_checks, tell_looks
-from edp_assets.runner.holding import Holding
+from edp_assets.runner.holding import Failed, Holding
 from edp_assets.runner.ranges import ranges
+from edp_assets.runner.retry import retry
 from edp_assets.storage import mirror, warehouse
-from edp_assets.storage.cells import ASIDE
+from edp_assets.storage.attempts import Reason
+from edp_assets.storage.cells import ASIDE, Cell
 from edp_assets.storage.verdicts import GATES, Hold, Verdicts
 from edp_assets.storage.workspace import CODES, Workspace
 
-__all__ = ["Choice", "Outcome", "StageFailedError", "bring_warehouse_up_to_date", "run"]
+__all__ = ["Choice", "Failed", "Outcome", "StageFailedError", "bring_warehouse_up_to_date", "run"]
 
 Say = Callable[[str], None]
 
 
 @dataclass
 class Outcome:
-    """What a run did: partitions made, found current, and held by failed checks, by asset; and which checks failed.
+    """What a run did.
 
-    `withdrawn` says where people who withdrew are still found, which holds nothing.
-    `changes` says in words what of the cohort had changed since the run before: labels, scans, participants.
+    Attributes:
+        made, current, held: partitions made, found current, and held by what failed above them, by asset.
+        holds: the failed checks that hold something.
+        failed: the partitions that could not be made.
+        retry: the narrowest choice that makes these and what stands below them; None where none failed.
+        withdrawn: where people who withdrew are still found, which holds nothing.
+        changes: in words what of the cohort had changed since the run before: labels, scans, participants.
     """
 
     made: dict[str, int] = field(default_factory=dict)
     current: dict[str, int] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
     holds: list[Hold] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+    retry: Choice | None = None
     withdrawn: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -49,17 +58,22 @@ class Outcome:
 def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     """Materialise the chosen part of the graph, leaving alone what is current and what failed checks hold.
 
+    A partition that fails holds what stands below it; everything else is made.
+
     Raises:
-        StageFailedError: a stage failed; what was done before it is kept, and the next run goes on there.
+        StageFailedError: a stage without partitions failed, or one as a whole (a full disk, say); what was done before
+            it is kept, and the next run goes on there.
         ValueError: an organ, code, encoder or selection that the cohort or the graph does not have.
     """
     started = time.monotonic()
     outcome = Outcome()
     stages = chosen_stages(choice, workspace.settings.encoders)
+    _tidy(workspace)
     with dg.DagsterInstance.get() as instance:
         end_orphans(instance, say)
         bring_warehouse_up_to_date(workspace, say)
         dimensions = Dimensions(workspace, instance, choice)
+        dimensions.require_codes(stages)
         holding = Holding(Verdicts(workspace))
         for number, stage in enumerate(stages, 1):
             name = "/".join(stage.spec.asset)
@@ -73,23 +87,28 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             stale = {cell: why for cell, why in stale.items() if cell not in unfit}
             if held:
                 outcome.held[name] = len(held)
-                say(f"[{number}/{len(stages)}] {name} held by failed checks upstream: {describe(held) or 'all'}")
+                say(f"[{number}/{len(stages)}] {name} held by what failed upstream: {describe(held) or 'all'}")
             if stale:
                 what = f" {describe(list(stale))}" if stage.spec.dimensions else ""
                 say(f"[{number}/{len(stages)}] {name}{what}{reasons(stale)}")
                 if again := sorted(set(stale) & set(workspace.set_aside(stage.spec.asset))):
                     say(f"    {len(again)} of them because a damaged file was set aside: {describe(again)}")
                 before, rows = time.monotonic(), changes.rows_of(workspace, stage.spec, stale)
+                failed: dict[Cell, Reason] = {}
                 for first, last in ranges(stale, dimensions.order):
-                    materialise(instance, stage, first, last)
-                outcome.made[name] = len(stale)
-                say(f"[{number}/{len(stages)}] {name} done in {time.monotonic() - before:.1f} s")
+                    failed |= materialise(instance, stage, first, last)
+                outcome.made[name] = len(stale) - len(failed)
+                lost = f", {len(failed)} of {len(stale)} failed" if failed else ""
+                say(f"[{number}/{len(stages)}] {name} done in {time.monotonic() - before:.1f} s{lost}")
                 outcome.changes += changes.told(stage.spec, rows, changes.rows_of(workspace, stage.spec, stale))
+                if failed:
+                    holding.fail(stage.spec.asset, failed)
             if stage.spec.asset in GATES and (holding.check(stage.spec.asset, cells, say) or stale):
                 tell_checks(instance, stage)
             if stage.spec.asset == CODES:
                 dimensions.add_codes()
-        outcome.holds = holding.told()
+        outcome.holds, outcome.failed = holding.told(), holding.failed()
+        outcome.retry = retry(choice, holding, dimensions.keys)
         bring_warehouse_up_to_date(workspace, say)
         made = [stage for stage in stages if "/".join(stage.spec.asset) in outcome.made]
         if made or not is_clean(workspace):
@@ -97,6 +116,16 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
         outcome.withdrawn = withdrawn_found(workspace)
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def _tidy(workspace: Workspace) -> None:
+    """Remove the half-written files of processes that died.
+
+    While a run of the UI makes something nothing is done: a later run does it.
+    """
+    with workspace.home.alone() as alone:
+        if alone:
+            workspace.home.sweep_temporary()
 
 
 def bring_warehouse_up_to_date(workspace: Workspace, say: Say) -> None:

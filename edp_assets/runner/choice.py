@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,17 @@ class Dimensions:
         self.instance.add_dynamic_partitions(name, self.keys[name])
         for key in set(self.instance.get_dynamic_partitions(name)) - set(self.keys[name]):
             self.instance.delete_dynamic_partition(name, key)
+
+    def require_codes(self, stages: Sequence[Stage]) -> None:
+        """Raise ValueError where stages are of codes, which neither an earlier run has chosen nor this one will."""
+        of_codes = [stage for stage in stages if "icd10" in stage.spec.dimensions]
+        if of_codes and not self.keys["icd10"] and ("icd10_codes",) not in {stage.spec.asset for stage in stages}:
+            also = f"({self.choice.select}) or +key:icd10_codes"
+            raise ValueError(
+                f"{'/'.join(of_codes[0].spec.asset)} is made for each ICD-10 code, and which codes the cohort has is "
+                "not known yet: the asset icd10_codes has not been made, and the selection lacks it. Select it as "
+                f"well: --select {shlex.quote(also)}"
+            )
 
     def cells(self, stage: Stage) -> list[Cell]:
         """Return the chosen cells of a stage; few-shot stages are for the codes that the settings name."""

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 import dagster as dg
 
 from edp_assets.assets.stage import Stage
+from edp_assets.assets.unmade import CellsUnmadeError
 from edp_assets.checks.gates import STORED_ONLY
 from edp_assets.checks.people import withdrawn_people
 from edp_assets.graph import graph
+from edp_assets.storage.attempts import Reason
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.verdicts import GATES, LOOKS
 
@@ -23,8 +25,15 @@ class StageFailedError(RuntimeError):
     """A stage failed; the message names it, and says why in the words of what went wrong."""
 
 
-def materialise(instance: dg.DagsterInstance, stage: Stage, first: Cell, last: Cell) -> None:
-    """Run one asset over a range of partitions in this process (the one place that resolves a job by hand)."""
+def materialise(instance: dg.DagsterInstance, stage: Stage, first: Cell, last: Cell) -> dict[Cell, Reason]:
+    """Run one asset over a range of partitions in this process (the one place that resolves a job by hand).
+
+    Returns:
+        The cells that failed; all others of the range are stored.
+
+    Raises:
+        StageFailedError: the stage as a whole failed.
+    """
     tags = {RUN_TAG: "true"}
     if first:
         start, end = ("|".join(key for _, key in cell) for cell in (first, last))
@@ -35,13 +44,16 @@ def materialise(instance: dg.DagsterInstance, stage: Stage, first: Cell, last: C
     )
     try:
         job.execute_in_process(instance=instance, tags=tags, run_config=QUIET)
-    except KeyboardInterrupt:
-        raise
+    except CellsUnmadeError as error:
+        if error.held:  # a check has failed since the runner asked
+            raise StageFailedError(f"{error.description}") from error
+        return error.failed
     except Exception as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise StageFailedError(f"{'/'.join(stage.spec.asset)} failed: {cause}") from error
+    return {}
 
 
 def tell_checks(instance: dg.DagsterInstance, stage: Stage) -> None:
@@ -68,8 +80,9 @@ def end_orphans(instance: dg.DagsterInstance, say: Say) -> None:
     open_statuses = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
     orphans = instance.get_runs(filters=dg.RunsFilter(statuses=open_statuses, tags={RUN_TAG: "true"}))
     for orphan in orphans:
-        instance.report_run_failed(orphan, message="The process was killed; a later `edp run` went on from here.")
-        # The dead run would hold its place in the encoders' pool, and every later one would wait for it.
+        # The dead run would hold its place in the encoders' pool, and every later one would wait for it. Its place is
+        # freed first: a kill between the two leaves the run open, and the next run ends it.
         instance.event_log_storage.free_concurrency_slots_for_run(orphan.run_id)
+        instance.report_run_failed(orphan, message="The process was killed; a later `edp run` went on from here.")
     if orphans:
         say(f"an earlier run was killed: {len(orphans)} open run(s) marked as failed, going on from what is stored")

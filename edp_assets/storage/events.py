@@ -18,6 +18,7 @@ from dagster._core.definitions.partitions.utils import get_tags_from_multi_parti
 from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
 from dagster._core.execution.plan.execute_step import _build_data_version_tags, _get_input_provenance_data
 
+from edp_assets.storage.attempts import Batch
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.workspace import StageSpec, Workspace
 
@@ -31,17 +32,18 @@ class StageOutput:
 
     Attributes:
         spec: the stage's.
-        partitions: the partitions as they are made, one or several in one go.
+        batches: the partitions to be made, one or several in one go; each is computed and stored within its
+            `attempt`, which tells the stage what could not be.
         told: what the stage tells of a partition once it is stored: cell and metadata; the IO manager takes them out.
     """
 
     spec: StageSpec
-    partitions: Iterable[tuple[list[Cell], Any]]
+    batches: Iterable[Batch]
     told: deque[tuple[Cell, dict[str, Any]]] = field(default_factory=deque)
 
 
 def store_and_tell(
-    context: dg.OutputContext, workspace: Workspace, output: StageOutput, store: Callable[[list[Cell], Any], None]
+    context: dg.OutputContext, workspace: Workspace, output: StageOutput, store: Callable[[Batch], None]
 ) -> Iterator[dg.DagsterEvent]:
     """Store partitions as they are made, and yield of each the event that tells Dagster so.
 
@@ -49,10 +51,11 @@ def store_and_tell(
     """
     materialised, due = _materialisations(context, workspace, output), _Pulse(TELL_SECONDS)
     try:
-        for cells, made in output.partitions:
+        for batch in output.batches:
             if due():
                 yield from materialised()
-            store(cells, made)
+            with batch.attempt, workspace.home.making(output.spec.asset, batch.cells):
+                store(batch)
     except Exception:
         yield from materialised()
         raise

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from edp_assets.storage.disk import full_disk_told
 
 if TYPE_CHECKING:
     from edp_assets.storage.cells import Location
     from edp_assets.storage.home_settings import HomeSettings
+
+log = logging.getLogger(__name__)
 
 DAGSTER_YAML = """\
 nux:
@@ -182,6 +187,60 @@ class Home:
             lock.write(str(os.getpid()))
             lock.flush()
             yield
+
+    @contextmanager
+    def making(self, asset: tuple[str, ...], cells: Iterable[tuple[tuple[str, str], ...]]) -> Iterator[None]:
+        """Hold cells of an asset while they are made; who comes second waits, so that no two write the same files.
+
+        Runs from the UI and `edp run` alike hold what they make, and no more: each may go on with other cells. Locks
+        are taken in one order, and a process that dies frees its own.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self._making.open("a+b") as lock:
+            for place in sorted(_place("/".join(asset), *(f"{name}={key}" for name, key in cell)) for cell in cells):
+                if not _lock(lock, place, 1, wait=False):
+                    log.info("%s: another run is making the same partition, waiting for its end", "/".join(asset))
+                    _lock(lock, place, 1, wait=True)
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Tell whether nobody is making anything, here or on another machine; if so, nobody begins meanwhile."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self._making.open("a+b") as lock:
+            yield _lock(lock, 0, 0, wait=False)
+
+    def sweep_temporary(self) -> int:
+        """Remove the half-written files of processes that died, and return how many; the caller has the home alone."""
+        stale = [*self.root.glob(".*.tmp")]
+        for folder in (self.dagster, self.lake, self.checkpoints, self.report, self.scratch):
+            for where, _, names in os.walk(folder):
+                stale += [Path(where, name) for name in names if name.startswith(".") and name.endswith(".tmp")]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+    @property
+    def _making(self) -> Path:
+        return self.root / "making.lock"
+
+
+def _place(*words: str) -> int:
+    """Return the byte of the lock file that stands for something; bytes need not exist to be locked."""
+    return int.from_bytes(hashlib.sha256("\n".join(words).encode()).digest()[:7], "big")
+
+
+def _lock(file: IO[bytes], start: int, length: int, *, wait: bool) -> bool:
+    """Lock bytes of a file (length 0: all from the start on) until it is closed; return whether they were got.
+
+    Locks of the open file, not of the process: two threads of one process exclude each other as two processes do.
+    """
+    asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+    try:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, asked)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def object_store(url: str, endpoint_url: str | None) -> Location:

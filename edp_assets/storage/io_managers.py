@@ -7,10 +7,10 @@ mappings from cell to value that read when asked. The stock managers cannot do t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 
+from edp_assets.storage.attempts import Batch
 from edp_assets.storage.checkpoints import CheckpointPartitions
 from edp_assets.storage.disk import full_disk_told
 from edp_assets.storage.events import StageOutput, store_and_tell
@@ -50,17 +50,21 @@ class LakeIOManager(dg.IOManager):
             mirroring(workspace.home, workspace.lake, spec.table, spec.asset) as written,
         ):
 
-            def store(cells: list[Cell], made: Any) -> None:
+            def store(batch: Batch) -> None:
+                cells = batch.cells
+                # Before it is made: what is replaced meanwhile is not what the cell was made from.
                 inputs = [fingerprints.of(cell) for cell in cells]
+                made = batch.make()
+                # A group that fails may be stored in part.
+                written.extend(cells)
                 if isinstance(made, Stored):
                     workspace.lake.write(spec.asset, cells[0], spec.table, made, inputs[0])
                 elif isinstance(made, Together):
                     workspace.lake.write_together(spec.asset, cells, spec.table, made, inputs)
                 else:
                     raise TypeError(
-                        f"{'/'.join(spec.asset)}: a lake asset yields Stored or Together, found {type(made).__name__}"
+                        f"{'/'.join(spec.asset)}: wanted Stored or Together of a table, found {type(made).__name__}"
                     )
-                written.extend(cells)
 
             yield from store_and_tell(context, workspace, obj, store)
 
@@ -79,9 +83,11 @@ class CheckpointIOManager(dg.IOManager):
         workspace, spec = Workspace.current(), obj.spec
         fingerprints = Fingerprints(workspace, spec)
 
-        def store(cells: list[Cell], made: Any) -> None:
-            (cell,) = cells
-            workspace.checkpoints.write(spec.asset, cell, made.trained, fingerprints.of(cell))
+        def store(batch: Batch) -> None:
+            (cell,) = batch.cells
+            inputs = fingerprints.of(cell)
+            stored = batch.make()
+            workspace.checkpoints.write(spec.asset, cell, stored.trained, inputs)
             workspace.checkpoints.training_path(spec.asset, cell).unlink(missing_ok=True)
 
         with full_disk_told(workspace.home.root):

@@ -12,11 +12,13 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
+from edp_assets.storage.attempts import Attempt
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.mirror import mirroring
 from edp_assets.storage.workspace import Asset, StageSpec, Workspace
@@ -94,7 +96,8 @@ class Verdicts:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.made: dict[Asset, list[Cell]] = defaultdict(list)
+        self.made: dict[Asset, list[Cell]] = {}
+        self._mirroring = ExitStack()
         self._fingerprints: dict[Asset, str] = {}
         self._holds: dict[tuple[Asset, Cell], tuple[str, list[Hold]]] = {}
         self._failed: dict[Asset, set[Cell]] = {}
@@ -112,10 +115,11 @@ class Verdicts:
         found = self.workspace.lake.read_beside(asset, cell, TABLE, inputs)
         if found is None:
             lake = self.workspace.lake
-            verdict = GATES[asset].evaluate(self.workspace, cell, lake.notes_beside(asset, cell, TABLE))
-            found = verdict.rows
-            lake.write_beside(asset, cell, TABLE, found, inputs, verdict.remembered)
-            self.made[asset].append(cell)
+            with self.workspace.home.making((TABLE, *asset), [cell]):
+                verdict = GATES[asset].evaluate(self.workspace, cell, lake.notes_beside(asset, cell, TABLE))
+                found = verdict.rows
+                self._to_mirror(asset, cell)
+                lake.write_beside(asset, cell, TABLE, found, inputs, verdict.remembered)
         return found
 
     def look(self, asset: Asset, cell: Cell, *, current: bool = False) -> pl.DataFrame | None:
@@ -135,13 +139,13 @@ class Verdicts:
         failed, lake = self.failed(asset), self.workspace.lake
         rows = LOOKS[asset].evaluate(self.workspace, cell, current or cell in failed)
         if (failures := rows.filter(~pl.col("passed"))).height:
+            self._to_mirror(asset, cell)
             lake.write_beside(asset, cell, FAILED, failures, "")
             failed.add(cell)
-            self.made[asset].append(cell)
         elif cell in failed:
+            self._to_mirror(asset, cell)
             lake.remove_beside(asset, cell, FAILED)
             failed.remove(cell)
-            self.made[asset].append(cell)
         return rows
 
     def of_made(self, asset: Asset, cell: Cell) -> pl.DataFrame | None:
@@ -168,9 +172,16 @@ class Verdicts:
             return []
         known = self._holds.get((asset, cell))
         if known is None or known[0] != inputs:
-            rows = self.ensure(asset, cell)
-            failed = [] if rows is None else blocking(rows).iter_rows(named=True)
-            known = self._holds[asset, cell] = inputs, [_hold(asset, cell, row) for row in failed]
+            found, evaluated = [], Attempt()
+            with evaluated:
+                rows = self.ensure(asset, cell)
+                found = (
+                    [] if rows is None else [_hold(asset, cell, row) for row in blocking(rows).iter_rows(named=True)]
+                )
+            if evaluated.reason is not None:
+                what = f"its checks could not be evaluated ({evaluated.reason})"
+                found = [Hold(asset, cell, "", "evaluation", what, "mend what the message says, and run again")]
+            known = self._holds[asset, cell] = inputs, found
         return known[1]
 
     def holds_above(self, spec: StageSpec, cells: Iterable[Cell], *, look: bool = False) -> dict[Cell, list[Hold]]:
@@ -206,11 +217,16 @@ class Verdicts:
                         found.setdefault(cell, []).extend(holds)
         return found
 
+    def _to_mirror(self, asset: Asset, cell: Cell) -> None:
+        """Note what is about to be stored, so that the warehouse gets it even where this process dies before."""
+        if asset not in self.made:
+            marked = mirroring(self.workspace.home, self.workspace.lake, "", asset)
+            self.made[asset] = self._mirroring.enter_context(marked)
+        self.made[asset].append(cell)
+
     def mirror(self) -> None:
         """Bring the verdicts made so far into the warehouse."""
-        for asset, cells in self.made.items():
-            with mirroring(self.workspace.home, self.workspace.lake, "", asset) as written:
-                written += cells
+        self._mirroring.close()
         self.made.clear()
 
     def _inputs(self, asset: Asset, cell: Cell) -> str | None:

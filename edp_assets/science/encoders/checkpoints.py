@@ -166,7 +166,7 @@ def _with_weights(config: EncoderConfig, state: dict[str, Tensor]) -> Any:
 def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
     """Write to a temporary neighbour, seal it, flush it to the disk, then rename: a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         save_file(whole, temporary, metadata={**header, KEY: BLANK})
