@@ -137,7 +137,7 @@ def _run(folder: Path, choices: dict[str, Any]) -> None:
     problems = check_cohort(folder, deep=False)
     if refused(problems):
         raise CohortError(refused(problems))
-    from edp_assets.runner import Choice, run
+    from edp_assets.runner import Choice, run, withdrawal_lines
     from edp_assets.storage.workspace import Workspace
 
     with home.writing():
@@ -149,10 +149,13 @@ def _run(folder: Path, choices: dict[str, Any]) -> None:
             _say(f"{notes} note(s) on the cohort: `edp check {folder}` lists them; what is left out is in `excluded`")
         choice: Choice = Choice(choices["organs"], choices["icd10"], choices["encoders"], choices["select"])
         outcome = run(Workspace(home), choice, _say)
+        withdrawals = withdrawal_lines(Workspace(home))
     made = sum(outcome.made.values())
     kept = sum(outcome.current.values())
     _say(f"\n{made} partitions made, {kept} were current, in {outcome.seconds:.0f} s")
     _close(home)
+    for line in withdrawals:
+        _say(line)
     _tell_held(outcome)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort, imaging
+from edp_assets.assets.album import scan_picture
 from edp_assets.assets.stage import Stage, StageRun, stage
 from edp_assets.settings import EncoderName
 from edp_assets.storage.checkpoints import StoredEncoder
@@ -72,7 +73,9 @@ def trained_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
             "items_per_second": round(trained.images_per_second, 1),
             "resumed_from_step": trained.resumed_from_step,
             "loss": dg.MetadataValue.md(to_markdown(training_loss(trained.losses, f"{organ}: training loss"))),
-            "reconstructions": dg.MetadataValue.md(to_markdown(reconstructions(*shown, f"{organ}: hidden patches"))),
+            "reconstructions": scan_picture(
+                run, "reconstructions", reconstructions(*shown, f"{organ}: hidden patches")
+            ),
         },
     )
 
@@ -298,7 +301,8 @@ def encoder_stages(name: str) -> EncoderStages:
         "code_version": "2",
     }
     if name in TRAINED:
-        encoder = stage(f"{name}/encoder", **options, **weights, settings=TRAINED[name])(trained_encoder)
+        kept: dict[str, Any] = {"settings": TRAINED[name], "kept_despite": ("masked_crops",)}
+        encoder = stage(f"{name}/encoder", **options, **weights, **kept)(trained_encoder)
     else:
         used = ("organ.resolution", "organ.channels", name)
         encoder = stage(f"{name}/encoder", **options, **weights, settings=used, files=(f"{name}_weights",))(

@@ -12,16 +12,17 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from edp_assets.assets.stage import REGISTRY
 from edp_assets.runner.choice import Choice, Dimensions, chosen_stages, describe
 from edp_assets.runner.execute import StageFailedError, end_orphans, materialise, tell_checks
 from edp_assets.runner.holding import Holding
 from edp_assets.runner.ranges import ranges
+from edp_assets.runner.withdrawing import Withdrawing, tables, withdrawal_lines
 from edp_assets.storage import warehouse
+from edp_assets.storage.trained_on import kept_lines
 from edp_assets.storage.verdicts import GATES, Hold, Verdicts
 from edp_assets.storage.workspace import Workspace
 
-__all__ = ["Choice", "Outcome", "StageFailedError", "rebuild_warehouse", "run"]
+__all__ = ["Choice", "Outcome", "StageFailedError", "rebuild_warehouse", "run", "withdrawal_lines"]
 
 Say = Callable[[str], None]
 
@@ -49,6 +50,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     stages = chosen_stages(choice, workspace.settings.encoders)
     with dg.DagsterInstance.get() as instance:
         end_orphans(instance, say)
+        withdrawing = Withdrawing(workspace, instance, choice, say)
         dimensions = Dimensions(workspace, instance, choice)
         holding = Holding(Verdicts(workspace))
         for number, stage in enumerate(stages, 1):
@@ -56,12 +58,14 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             cells = dimensions.cells(stage)
             held = holding.of(stage.spec, cells)
             cells = [cell for cell in cells if cell not in held]
-            current = workspace.current_cells(stage.spec, cells)
+            current = workspace.current_cells(stage.spec, cells, retrain=choice.retrain)
             stale = [cell for cell in cells if cell not in current]
             outcome.current[name] = len(current)
             if held:
                 outcome.held[name] = len(held)
                 say(f"[{number}/{len(stages)}] {name} held by failed checks upstream: {describe(held) or 'all'}")
+            for line in kept_lines(workspace, stage.spec, current) if stage.spec.kept_despite else ():
+                say(f"    {line}")
             if stale:
                 what = f" {describe(stale)}" if stage.spec.dimensions else ""
                 say(f"[{number}/{len(stages)}] {name}{what}")
@@ -74,7 +78,9 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
                 tell_checks(instance, stage)
             if name == "icd10_codes":
                 dimensions.add_codes()
+                withdrawing.remove_retired()
         outcome.holds = holding.told()
+        withdrawing.prove()
     _mirror(workspace)
     outcome.seconds = time.monotonic() - started
     return outcome
@@ -88,5 +94,4 @@ def _mirror(workspace: Workspace) -> None:
 
 def rebuild_warehouse(workspace: Workspace) -> None:
     """Make the warehouse anew from the lake."""
-    lake_stages: list[tuple[str, tuple[str, ...]]] = [(s.spec.table, s.spec.asset) for s in REGISTRY.values()]
-    warehouse.rebuild(workspace.home.warehouse, workspace.lake, lake_stages)
+    warehouse.rebuild(workspace.home.warehouse, workspace.lake, tables())

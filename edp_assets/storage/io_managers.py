@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from edp_assets.storage import warehouse
+from edp_assets.storage import trained_on, warehouse
 from edp_assets.storage.checkpoints import CheckpointPartitions
 from edp_assets.storage.lake import Cell, Partitions, Stored, Together, cell_of
 from edp_assets.storage.workspace import Fingerprints, StageSpec, Workspace
@@ -84,6 +84,8 @@ class CheckpointIOManager(dg.IOManager):
         fingerprints = Fingerprints(workspace, spec)
         for (cell,), stored in obj.partitions:
             workspace.checkpoints.write(spec.asset, cell, stored.trained, fingerprints.of(cell))
+            if spec.kept_despite:
+                trained_on.record(workspace, fingerprints, cell)
             workspace.checkpoints.training_path(spec.asset, cell).unlink(missing_ok=True)
 
     def load_input(self, context: dg.InputContext) -> CheckpointPartitions:

@@ -51,13 +51,15 @@ class Stored:
     """What an asset hands over to be stored.
 
     `frames` is the rows, or an iterator that makes them; such an iterator may go on filling `excluded`, `metadata` and
-    `notes` until it ends. Metadata is for Dagster's UI; notes are kept in the file, for what is made from it.
+    `notes` until it ends. Metadata is for Dagster's UI; notes are kept in the file, for what is made from it. Tables
+    `beside` are kept in files of their own, for whoever makes the partition again (`read_beside` with its version).
     """
 
     frames: pl.DataFrame | Iterable[Frame] | Pieces
     excluded: list[Exclusion] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, pl.DataFrame] = field(default_factory=dict)
     provenance: Provenance | None = None
     path: Path | None = None
 
@@ -82,11 +84,16 @@ def cell_of(dimensions: Mapping[str, str]) -> Cell:
     return tuple(sorted(dimensions.items()))
 
 
+def folder_name(key: str) -> str:
+    """Return a key as the name of a folder."""
+    # quote() leaves dots as they are, and a folder name of dots alone would climb.
+    return quote(key, safe="").replace(".", "%2E")
+
+
 def cell_path(folder: Path, cell: Cell) -> Path:
     """Return the cell's folder; keys are percent-encoded, so that none can climb out of the lake or hide."""
     for dimension, key in cell:
-        # quote() leaves dots as they are, and a folder name of dots alone would climb.
-        folder = folder / f"{dimension}={quote(key, safe='').replace('.', '%2E')}"
+        folder = folder / f"{dimension}={folder_name(key)}"
     return folder
 
 
@@ -213,7 +220,9 @@ class Lake:
 def _finish(writer: TableWriter, stored: Stored, inputs: str) -> None:
     """Bring a written partition into its place."""
     stored.provenance, stored.path = writer.finish(inputs, stored.notes), writer.path
-    # The exclusions go first: once the rows are in place the partition counts as done.
+    # What lies beside goes first: once the rows are in place the partition counts as done.
+    for table, frame in stored.beside.items():
+        _write_beside(writer.path.with_name(f"{table}.parquet"), table, frame, stored.provenance.version)
     _write_exclusions(writer.path.with_name("excluded.parquet"), stored.excluded)
     writer.replace()
 

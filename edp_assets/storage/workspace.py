@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +37,8 @@ class StageSpec:
         files: what is read of the cohort folder (see `Workspace.files`).
         optional: arguments that are as if they were no input where they have no rows: what is made without them stays
             current when such an input comes into being.
+        kept_despite: arguments that it is first made from, and then kept despite: only `retrain` makes it from what
+            they have become. Who it was made from is in the table `trained_on`.
     """
 
     asset: Asset
@@ -48,6 +50,12 @@ class StageSpec:
     settings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    kept_despite: tuple[str, ...] = ()
+
+
+def trained_on(encoder: Asset) -> Asset:
+    """Return the table of whom an encoder was trained on: `mae/trained_on` of `mae/encoder`."""
+    return (*encoder[:-1], "trained_on")
 
 
 @dataclass(frozen=True)
@@ -104,15 +112,33 @@ class Workspace:
         """Return the stored partitions of an asset."""
         return self.lake.cells(asset) or self.checkpoints.cells(asset)
 
-    def current_cells(self, spec: StageSpec, cells: Iterable[Cell]) -> set[Cell]:
-        """Return those of the cells whose stored partition is made from what is there now."""
+    def current_cells(self, spec: StageSpec, cells: Iterable[Cell], *, retrain: bool = False) -> set[Cell]:
+        """Return those of the cells whose stored partition is made from what is there now, or kept.
+
+        Args:
+            spec: the asset.
+            cells: of it.
+            retrain: count as current only what is made from what is there now, also where the spec would keep it.
+        """
         fingerprints = Fingerprints(self, spec)
         current = set()
         for cell in cells:
             provenance = self.provenance(spec.asset, cell)
-            if provenance is not None and provenance.inputs == fingerprints.of(cell):
+            if provenance is None:
+                continue
+            kept = bool(spec.kept_despite) and not retrain and self._is_kept(fingerprints, cell, provenance)
+            if kept or provenance.inputs == fingerprints.of(cell):
                 current.add(cell)
         return current
+
+    def _is_kept(self, fingerprints: Fingerprints, cell: Cell, stored: Provenance) -> bool:
+        """Return whether a stored encoder is as its recipe and code would make it, whatever it was trained on."""
+        spec = fingerprints.spec
+        table = trained_on(spec.asset)
+        found = self.lake.provenance(table, cell)
+        if found is None or found.inputs != fingerprints.of(cell, without=spec.kept_despite):
+            return False
+        return bool(self.lake.notes(table, cell).get("encoder") == stored.version)
 
     def files(self, name: str, cell: Cell) -> str:
         """Return the signature (sizes and modification times) of what a stage reads of the cohort folder."""
@@ -169,8 +195,8 @@ class Fingerprints:
             if workspace.provenance(spec.inputs[name], ()) is not None
         }
 
-    def of(self, cell: Cell) -> str:
-        """Return the fingerprint of what the cell would be made from now."""
+    def of(self, cell: Cell, without: Collection[str] = ()) -> str:
+        """Return the fingerprint of what the cell would be made from now, but for the inputs `without`."""
         keys, settings = dict(cell), self.workspace.settings
         used = {}
         for name in self.spec.settings:
@@ -183,6 +209,7 @@ class Fingerprints:
         inputs = {
             name: sorted((c, v) for c, v in versions.items() if all(keys.get(d, k) == k for d, k in c))
             for name, versions in self._versions.items()
+            if name not in without
         }
         inputs = {name: found for name, found in inputs.items() if found or name not in self.spec.optional}
         for name, column in self.spec.rows.items():
