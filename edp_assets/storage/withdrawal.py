@@ -104,12 +104,12 @@ def carry_out(workspace: Workspace, made: Made, tables: Tables) -> Withdrawal | 
         found = {path: people for path, people in found.items() if path.exists()}
     # The participants come last: as long as they are not rewritten, a killed call knows whom it takes out.
     last_of_all = [path for path in found if _place(workspace.lake, path)[0] == ("participants",)]
-    _rewrite([path for path in found if path not in last_of_all], eids)
+    rewritten = _rewrite([path for path in found if path not in last_of_all], eids)
     if workspace.home.warehouse.exists():
         _new_warehouse(workspace, tables)
-    _rewrite(last_of_all, eids)
+    rewritten += _rewrite(last_of_all, eids)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    row = Withdrawal(now, len(eids), newly, len(found), removed, figures)
+    row = Withdrawal(now, len(eids), newly, rewritten, removed, figures)
     _record(workspace, [*withdrawals(workspace), row], stamp)
     return row
 
@@ -215,9 +215,13 @@ def _remove_unmade(workspace: Workspace, made: Made, before: float = float("inf"
     return removed
 
 
-def _rewrite(paths: Iterable[Path], eids: frozenset[str]) -> None:
-    """Write files of the lake again without people; pieces of a partition in the making are removed whole."""
+def _rewrite(paths: Iterable[Path], eids: frozenset[str]) -> int:
+    """Write files of the lake again without people; pieces of a partition in the making are removed whole.
+
+    Returns how many were written.
+    """
     by_folder: dict[Path, list[Path]] = defaultdict(list)
+    rewritten = 0
     for path in paths:
         by_folder[path.parent].append(path)
     for folder, files in by_folder.items():
@@ -225,6 +229,7 @@ def _rewrite(paths: Iterable[Path], eids: frozenset[str]) -> None:
             shutil.rmtree(folder)
             continue
         part = folder / "part.parquet"
+        rewritten += len(files)
         versions: dict[str, str] = {}
         # A partition comes before what lies beside it, some of which names its version.
         for path in sorted(files, key=lambda path: path != part):
@@ -234,6 +239,7 @@ def _rewrite(paths: Iterable[Path], eids: frozenset[str]) -> None:
                 versions = _rewrite_file(path, eids, _another)
             else:
                 _rewrite_file(path, eids, partial(_follow, versions))
+    return rewritten
 
 
 def _another(old: Provenance) -> Provenance:
