@@ -141,7 +141,7 @@ class EarlierCrops:
         """Return the stored crops; None where there are none, or of another recipe, or of unknown sources."""
         if crops.version is None or crops.notes.get("recipe") != recipe:
             return None
-        sources = crops.lake.read_beside(crops.asset, crops.cell, "crop_sources", crops.version)
+        sources = crops.beside("crop_sources")
         return None if sources is None else cls(crops, sources.select("eid", "source", "reason"))
 
     def of(self, source_of: Mapping[str, str]) -> dict[str, dict[str, Any] | str]:
