@@ -180,8 +180,10 @@ def test_carry_out__nobody_who_withdrew_is_found_and_everybody_else_is(workspace
         before
     )
     assert len(before) == 18
+    inode = home.warehouse.stat().st_ino
     row = carry_out(withdraw(workspace, GOES, "9999999"), made, TABLES)
     assert where(home, GOES) == []
+    assert home.warehouse.stat().st_ino != inode  # no page of the old file is left
     assert row is not None
     # crops with two tables beside, volumes, clusters, K76's scores, whom the encoder was trained on, two of everybody
     assert (row.on_list, row.newly, row.files_rewritten) == (2, 1, 9)
