@@ -128,6 +128,7 @@ def run(cohort: Path, **choices: Any) -> None:
 
 @cli.command()
 @click.argument("cohort", type=click.Path(path_type=Path))
+@click.option("--retrain", is_flag=True, help="Train anew encoders that were trained on other scans.")
 @_choices
 @_readable
 def refresh(cohort: Path, **choices: Any) -> None:
@@ -188,8 +189,12 @@ def _refresh(home: Home, folder: Path, choices: dict[str, Any]) -> Outcome:
     from edp_assets.runner import Choice
 
     _show_progress()
-    choice = Choice(choices["organs"], choices["icd10"], choices["encoders"], choices["select"])
+    choice = Choice(
+        choices["organs"], choices["icd10"], choices["encoders"], choices["select"], choices.get("retrain", False)
+    )
     outcome = refresh(home, folder, choice, _say)
+    for line in outcome.withdrawals:
+        _say(line)
     for line in outcome.changes:
         _say(f"changed: {line}")
     made = sum(outcome.made.values())

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import dagster as dg
 import polars as pl
 
 from edp_assets.assets.stage import StageRun
-from edp_assets.storage.cells import file_name
+from edp_assets.storage.cells import file_name, folder_name
 from edp_assets.storage.home import replace_bytes
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
+from edp_assets.storage.withdrawal import scan_pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,8 +23,21 @@ def figure_folder(run: StageRun, folders: tuple[str, ...]) -> Path:
     """Return where figures lie, below the folder of the run's encoder."""
     folder = run.workspace.home.figures / run.encoder
     for name in folders:
-        folder /= quote(name, safe="").replace(".", "%2E")
+        folder /= folder_name(name)
     return folder
+
+
+def scan_picture(run: StageRun, name: str, drawn: Figure) -> dg.MetadataValue:
+    """Write a figure that shows people's scans as a PNG file of its organ, and return its path as metadata.
+
+    A file, since who withdraws must leave it: what is in Dagster's event log stays there.
+    """
+    from edp_assets.figures.render import to_png
+
+    path = scan_pictures(run.workspace.home, run["organ"]) / f"{'-'.join((*run.spec.asset, name))}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_bytes(path, to_png(drawn))
+    return dg.MetadataValue.path(str(path))
 
 
 class Album:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,12 +13,14 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort, imaging
+from edp_assets.assets.album import scan_picture
 from edp_assets.assets.stage import Stage, StageRun, stage
 from edp_assets.settings import EncoderName
 from edp_assets.storage.checkpoints import StoredEncoder
 from edp_assets.storage.lake import Exclusion, Stored
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partition
+from edp_assets.storage.workspace import Fingerprints
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ def trained_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
     folder = run.workspace.checkpoints.folder(run.spec.asset, run.cell)
     pack = ensure_pack(
         folder / PACK,
-        lambda: (voxels for _, voxels in fitted_crops(masked_crops, resolution, pixel_mm)),
+        lambda: (voxels for _, voxels in fitted_crops(masked_crops.batches(CROPS_A_BATCH), resolution, pixel_mm)),
         resolution,
         f"{masked_crops.version} {pixel_mm}",
     )
@@ -75,7 +77,9 @@ def trained_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
             "items_per_second": round(trained.images_per_second, 1),
             "resumed_from_step": trained.resumed_from_step,
             "loss": dg.MetadataValue.md(to_markdown(training_loss(trained.losses, f"{organ}: training loss"))),
-            "reconstructions": dg.MetadataValue.md(to_markdown(reconstructions(*shown, f"{organ}: hidden patches"))),
+            "reconstructions": scan_picture(
+                run, "reconstructions", reconstructions(*shown, f"{organ}: hidden patches")
+            ),
         },
     )
 
@@ -104,10 +108,10 @@ def pixel_size(crops: Partition) -> float:
 
 
 def fitted_crops(
-    crops: Partition, resolution: int, pixel_mm: float | None, *, skip: int = 0
+    crops: Iterable[pl.DataFrame], resolution: int, pixel_mm: float | None
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield eid and voxels (n_channels, n_slices, n_rows, n_columns) of each crop at an encoder's pixel size."""
-    for frame in crops.batches(CROPS_A_BATCH, skip=skip):
+    for frame in crops:
         yield from fitted(frame, resolution, pixel_mm)
 
 
@@ -138,18 +142,23 @@ def embeddings(run: StageRun, encoder: Path, masked_crops: Partition) -> Stored:
     version = f"{made_by.version if made_by else ''} {masked_crops.version}"
     section = getattr(run.workspace.settings, run.encoder)
     batch_size, pooling = section.embed_batch_size, Pooling.from_settings(section)
-    stored = Stored((), metadata={"scans": len(names)})
+    recipe = Fingerprints(run.workspace, run.spec).of(run.cell, without=("masked_crops",))
+    sources = crop_sources(masked_crops)
+    earlier = earlier_embeddings(Partition(run.workspace.lake, run.spec.asset, run.cell), recipe, sources)
+    new = [eid for eid in names if eid not in earlier]
+    told = {"scans": len(names), "reused": len(names) - len(new), "embedded": len(new)}
+    stored = Stored((), metadata=told, notes={"recipe": recipe}, beside={"crop_sources": sources})
 
     def scans_from(first: int) -> Iterator[tuple[str, np.ndarray]]:
-        for eid, voxels in fitted_crops(masked_crops, item_shape[-1], pixel_mm, skip=first):
+        for eid, voxels in fitted_crops(masked_crops.rows_of(new[first:]), item_shape[-1], pixel_mm):
             yield eid, cut(voxels, item_shape)
 
     def frames() -> Iterator[pl.DataFrame]:
         yield empty("embeddings")
         rows: list[tuple[str, np.ndarray]] = []
-        embedded = embed_resumably(model, names, scans_from, batch_size, journal, version, pooling)
-        for done, row in enumerate(embedded, 1):
-            rows.append(row)
+        embedded = embed_resumably(model, new, scans_from, batch_size, journal, version, pooling)
+        for done, eid in enumerate(names, 1):
+            rows.append((eid, earlier[eid]) if eid in earlier else next(embedded))
             if len(rows) == EMBEDDINGS_A_FRAME or done == len(names):
                 yield vectors([eid for eid, _ in rows], np.stack([z for _, z in rows]), run.encoder, organ)
                 log.info("%s: %d of %d scans embedded", organ, done, len(names))
@@ -158,6 +167,25 @@ def embeddings(run: StageRun, encoder: Path, masked_crops: Partition) -> Stored:
 
     stored.frames = frames()
     return stored
+
+
+def crop_sources(crops: Partition) -> pl.DataFrame:
+    """Return eid and source of each crop: what it is cropped from, and how; no rows where that is not known."""
+    known = crops.beside("crop_sources")
+    if known is None:
+        return empty("crop_sources")
+    how = f" {crops.notes['recipe']}"
+    return known.filter(pl.col("reason").is_null()).with_columns(pl.col("source") + how)
+
+
+def earlier_embeddings(stored: Partition, recipe: str, sources: pl.DataFrame) -> dict[str, np.ndarray]:
+    """Return the stored embeddings of those crops that are as they were when these were made, by the same recipe."""
+    known = stored.beside("crop_sources")
+    if known is None or stored.notes.get("recipe") != recipe:
+        return {}
+    same = sources.join(known, on=["eid", "source"], how="semi")["eid"]
+    kept = stored.columns("eid", "z").filter(pl.col("eid").is_in(same.implode()))
+    return dict(zip(kept["eid"], matrix(kept).astype(np.float32), strict=True))
 
 
 def vectors(eids: list[str], z: np.ndarray, encoder: str, organ: str) -> pl.DataFrame:
@@ -302,7 +330,8 @@ def encoder_stages(name: str) -> EncoderStages:
         "code_version": "2",
     }
     if name in TRAINED:
-        encoder = stage(f"{name}/encoder", **options, **weights, settings=TRAINED[name])(trained_encoder)
+        kept: dict[str, Any] = {"settings": TRAINED[name], "kept_despite": ("masked_crops",)}
+        encoder = stage(f"{name}/encoder", **options, **weights, **kept)(trained_encoder)
     else:
         used = ("organ.resolution", "organ.channels", name)
         encoder = stage(f"{name}/encoder", **options, **weights, settings=used, files=(f"{name}_weights",))(

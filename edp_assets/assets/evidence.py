@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort, imaging
+from edp_assets.assets.album import scan_picture
 from edp_assets.assets.encoders import ENCODERS, TRAINED, fitted, matrix, pixel_size
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Stored
@@ -40,7 +40,6 @@ def encoder_quality(
 ) -> Stored:
     """Volume and age from embeddings, out of sample (paper, Tables 3 and 4), beside an untrained encoder and pixels."""
     from edp_assets.figures.imaging import neighbours
-    from edp_assets.figures.render import to_markdown
     from edp_assets.science.encoders.quality import nearest
 
     settings = run.workspace.settings.evidence
@@ -59,7 +58,7 @@ def encoder_quality(
         found = nearest(z, queries, min(NEIGHBOURS, len(z) - 1))
         images = sample.middle[np.concatenate([queries[:, None], found], axis=1)]
         figure = neighbours(images, f"{run['organ']}: each scan and those nearest to it ({name})")
-        metadata[f"neighbours_{name}"] = dg.MetadataValue.md(to_markdown(figure))
+        metadata[f"neighbours_{name}"] = scan_picture(run, f"neighbours-{name}", figure)
     features[None, "pixel components"] = sample.pixels
     features[None, "organ volume"] = sample.volume_ml[:, None]
     rows = list(_rows(run, people, features))

@@ -73,6 +73,7 @@ def stage(
     inputs: Mapping[str, Stage] | None = None,
     streamed: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
+    kept_despite: tuple[str, ...] = (),
     at_once: int | None = None,
     rows: Mapping[str, str] | None = None,
     settings: tuple[str, ...] = (),
@@ -94,6 +95,7 @@ def stage(
         rows: argument -> column, where a cell uses the rows that hold its own key and no others.
         streamed: arguments that are handed over unread, as a `Partition`.
         optional: arguments that count for nothing where they have no rows, see `StageSpec`.
+        kept_despite: arguments whose change leaves what is stored current, see `StageSpec`.
         at_once: most cells of an organ that one call makes: the function takes a list of runs, and of each input a
             list, and returns a `Together`. None: a call is one cell.
         settings: what of the settings it uses, see `StageSpec`.
@@ -118,6 +120,7 @@ def stage(
         files=files,
         optional=optional,
         guarded_by=(CODES,) if of_codes and asset != CODES else (),
+        kept_despite=kept_despite,
     )
 
     def decorate(function: Callable[..., Any]) -> Stage:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from edp_assets.assets.stage import REGISTRY
 from edp_assets.checks.people import is_clean, withdrawn_found
 from edp_assets.runner import changes
 from edp_assets.runner.choice import Choice, Dimensions, chosen_stages, describe, reasons
@@ -20,9 +19,11 @@ from edp_assets.runner.execute import StageFailedError, end_orphans, materialise
 from edp_assets.runner.holding import Failed, Holding
 from edp_assets.runner.ranges import ranges
 from edp_assets.runner.retry import retry
+from edp_assets.runner.withdrawing import Withdrawing, tables, withdrawal_lines
 from edp_assets.storage import mirror, warehouse
 from edp_assets.storage.attempts import Reason
 from edp_assets.storage.cells import ASIDE, Cell
+from edp_assets.storage.trained_on import kept_lines
 from edp_assets.storage.verdicts import GATES, Hold, Verdicts
 from edp_assets.storage.workspace import CODES, Workspace
 
@@ -40,6 +41,7 @@ class Outcome:
         holds: the failed checks that hold something.
         failed: the partitions that could not be made.
         retry: the narrowest choice that makes these and what stands below them; None where none failed.
+        withdrawals: when they were carried out, and which encoders learned from whom.
         withdrawn: where people who withdrew are still found, which holds nothing.
         changes: in words what of the cohort had changed since the run before: labels, scans, participants.
     """
@@ -51,6 +53,7 @@ class Outcome:
     failed: list[Failed] = field(default_factory=list)
     retry: Choice | None = None
     withdrawn: list[str] = field(default_factory=list)
+    withdrawals: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -72,6 +75,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     with dg.DagsterInstance.get() as instance:
         end_orphans(instance, say)
         bring_warehouse_up_to_date(workspace, say)
+        withdrawing = Withdrawing(workspace, instance, choice, say)
         dimensions = Dimensions(workspace, instance, choice)
         dimensions.require_codes(stages)
         holding = Holding(Verdicts(workspace))
@@ -80,7 +84,10 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             cells = dimensions.cells(stage)
             held = holding.of(stage.spec, cells)
             cells = [cell for cell in cells if cell not in held]
-            stale = workspace.stale_cells(stage.spec, cells)
+            stale = workspace.stale_cells(stage.spec, cells, retrain=choice.retrain)
+            if stage.spec.kept_despite:
+                for line in kept_lines(workspace, stage.spec, [cell for cell in cells if cell not in stale]):
+                    say(f"    {line}")
             # Before anything is built on a file it is looked at: of what is current it was, when that was built.
             held += (unfit := holding.of(stage.spec, list(stale), look=True))
             outcome.current[name] = len(cells) - len(stale)
@@ -107,6 +114,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
                 tell_checks(instance, stage)
             if stage.spec.asset == CODES:
                 dimensions.add_codes()
+                withdrawing.remove_retired()
         outcome.holds, outcome.failed = holding.told(), holding.failed()
         outcome.retry = retry(choice, holding, dimensions.keys)
         bring_warehouse_up_to_date(workspace, say)
@@ -114,6 +122,8 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
         if made or not is_clean(workspace):
             tell_looks(instance, made)
         outcome.withdrawn = withdrawn_found(workspace)
+        withdrawing.prove()
+        outcome.withdrawals = withdrawal_lines(workspace)
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -131,7 +141,7 @@ def _tidy(workspace: Workspace) -> None:
 def bring_warehouse_up_to_date(workspace: Workspace, say: Say) -> None:
     """Bring what the warehouse lacks in from the lake: all of it where it is gone or damaged, what a kill left out."""
     home = workspace.home
-    everything = [(stage.spec.table, stage.spec.asset) for stage in REGISTRY.values()]
+    everything = tables()
     try:
         if home.warehouse.exists():
             warehouse.check(home.warehouse, wait_seconds=0)

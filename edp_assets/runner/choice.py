@@ -18,12 +18,16 @@ from edp_assets.storage.workspace import Workspace
 
 @dataclass(frozen=True)
 class Choice:
-    """What of the graph to run: organs, codes and encoders (empty: all), and a Dagster asset selection."""
+    """What of the graph to run: organs, codes and encoders (empty: all), and a Dagster asset selection.
+
+    With `retrain`, encoders are trained anew whose scans are no longer those that they were trained on.
+    """
 
     organs: tuple[str, ...] = ()
     icd10: tuple[str, ...] = ()
     encoders: tuple[str, ...] = ()
     select: str | None = None
+    retrain: bool = False
 
 
 def chosen_stages(choice: Choice, used: Sequence[str]) -> list[Stage]:

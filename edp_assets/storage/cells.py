@@ -56,6 +56,12 @@ def cell_of(dimensions: Mapping[str, str]) -> Cell:
     return tuple(sorted(dimensions.items()))
 
 
+def folder_name(key: str) -> str:
+    """Return a key as the name of a folder."""
+    # quote() leaves dots as they are, and a folder name of dots alone would climb.
+    return quote(key, safe="").replace(".", "%2E")
+
+
 def cell_path(folder: Place, cell: Cell) -> Place:
     """Return the cell's folder; keys are percent-encoded, so that none can climb out of the lake or hide.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from edp_assets.storage import trained_on
 from edp_assets.storage.attempts import Batch
 from edp_assets.storage.checkpoints import CheckpointPartitions
 from edp_assets.storage.disk import full_disk_told
@@ -88,6 +89,8 @@ class CheckpointIOManager(dg.IOManager):
             inputs = fingerprints.of(cell)
             stored = batch.make()
             workspace.checkpoints.write(spec.asset, cell, stored.trained, inputs)
+            if spec.kept_despite:
+                trained_on.record(workspace, fingerprints, cell)
             workspace.checkpoints.training_path(spec.asset, cell).unlink(missing_ok=True)
 
         with full_disk_told(workspace.home.root):

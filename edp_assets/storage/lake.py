@@ -137,7 +137,10 @@ class Lake:
     def _finish(self, writer: TableWriter, stored: Stored, inputs: str) -> None:
         """Bring a written partition into its place."""
         stored.provenance, stored.path = writer.finish(inputs, stored.notes), writer.path
-        # The exclusions go first: once the rows are in place the partition counts as done.
+        # What lies beside goes first: once the rows are in place the partition counts as done.
+        for table, frame in stored.beside.items():
+            place = writer.path.with_name(f"{table}.parquet")
+            write_small(place, table, frame, stored.provenance.version, writer.scratch, {})
         write_exclusions(writer.path.with_name("excluded.parquet"), stored.excluded, writer.scratch)
         writer.replace()
 

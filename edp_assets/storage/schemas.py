@@ -10,6 +10,7 @@ import polars as pl
 from edp_assets.storage.ancestry_schemas import ANCESTRY
 from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, VARIANT_STATISTICS, Column, Schema, Vector
 from edp_assets.storage.evidence_schemas import EVIDENCE
+from edp_assets.storage.withdrawal_schemas import WITHDRAWALS
 
 SCHEMAS: dict[str, Schema] = {
     "participants": {
@@ -84,6 +85,12 @@ SCHEMAS: dict[str, Schema] = {
         "mask_voxels": Column(pl.Int64, "voxels of the mask"),
         "volume_ml": Column(pl.Float64, "mask voxels x voxel volume, ml"),
         "mean_intensity": Column(pl.List(pl.Float64), "mean inside the mask a channel, before scaling"),
+    },
+    "crop_sources": {
+        "organ": ORGAN,
+        "eid": EID,
+        "source": Column(pl.String, "hash of the scan's row of `scans`: files, signature, mask label"),
+        "reason": Column(pl.String, "why there is no crop of it; null: there is", nullable=True),
     },
     "organ_volumes": {
         "eid": EID,
@@ -288,6 +295,7 @@ FEW_SHOT = ("phenotype_models", "edp_scores", "gwas_summary_stats", "lead_varian
 SCHEMAS |= {f"few_shot_{name}": SCHEMAS[name] for name in FEW_SHOT}
 SCHEMAS |= EVIDENCE
 SCHEMAS |= ANCESTRY
+SCHEMAS |= WITHDRAWALS
 SCHEMAS["failed_checks"] = SCHEMAS["asset_checks"]
 
 _PHENOTYPE = ("method", "cluster")
@@ -337,6 +345,7 @@ WAREHOUSE_TABLES = (
     "few_shot_comparison",
     "asset_checks",
     "excluded",
+    "withdrawals",
 )
 """Small tables that the warehouse holds; the other contract tables are views over the lake."""
 
@@ -349,6 +358,7 @@ WAREHOUSE_VIEWS = (
     "gwas_summary_stats",
     "few_shot_edp_scores",
     "few_shot_gwas_summary_stats",
+    "trained_on",
 )
 
 

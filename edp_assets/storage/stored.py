@@ -30,13 +30,15 @@ class Stored:
     """What an asset hands over to be stored.
 
     `frames` is the rows, or an iterator that makes them; such an iterator may go on filling `excluded`, `metadata` and
-    `notes` until it ends. Metadata is for Dagster's UI; notes are kept in the file, for what is made from it.
+    `notes` until it ends. Metadata is for Dagster's UI; notes are kept in the file, for what is made from it. Tables
+    `beside` are kept in files of their own, for whoever makes the partition again (`read_beside` with its version).
     """
 
     frames: pl.DataFrame | Iterable[Frame] | Pieces
     excluded: list[Exclusion] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, pl.DataFrame] = field(default_factory=dict)
     provenance: Provenance | None = None
     path: Location | None = None
 

@@ -42,6 +42,20 @@ class Partition:
             for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
                 yield pl.DataFrame(pa.Table.from_batches([batch]))
 
+    def rows_of(self, eids: Iterable[str]) -> Iterator[pl.DataFrame]:
+        """Yield the rows of some people, in their order, a frame a row group; groups without any are passed over."""
+        wanted = set(eids)
+        with self.lake.reading(self.asset, self.cell) as path, open_file(path) as file:
+            for group in range(file.num_row_groups):
+                there = wanted.intersection(file.read_row_group(group, columns=["eid"])["eid"].to_pylist())
+                if there:
+                    yield pl.DataFrame(file.read_row_group(group)).filter(pl.col("eid").is_in(list(there)))
+
+    def beside(self, table: str) -> pl.DataFrame | None:
+        """Read a small table that was stored with it; None where there is none of this very content."""
+        version = self.version
+        return None if version is None else self.lake.read_beside(self.asset, self.cell, table, version)
+
     def sample(self, rows: int, seed: int) -> Iterator[pl.DataFrame]:
         """Yield whole row groups at random, in their order, until they hold at least `rows` rows, or all there are."""
         with self.lake.reading(self.asset, self.cell) as path, open_file(path) as file:

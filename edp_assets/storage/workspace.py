@@ -44,6 +44,8 @@ class StageSpec:
         optional: arguments that are as if they were no input where they have no rows: what is made without them stays
             current when such an input comes into being.
         guarded_by: assets that are no input, but whose failed checks hold this one.
+        kept_despite: arguments that it is first made from, and then kept despite: only `retrain` makes it from what
+            they have become. Who it was made from is in the table `trained_on`.
     """
 
     asset: Asset
@@ -56,6 +58,12 @@ class StageSpec:
     files: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     guarded_by: tuple[Asset, ...] = ()
+    kept_despite: tuple[str, ...] = ()
+
+
+def trained_on(encoder: Asset) -> Asset:
+    """Return the table of whom an encoder was trained on: `mae/trained_on` of `mae/encoder`."""
+    return (*encoder[:-1], "trained_on")
 
 
 @dataclass(frozen=True)
@@ -137,16 +145,34 @@ class Workspace:
             return None
         return frozenset(self.lake.read(CODES, ()).filter("studied")["icd10"])
 
-    def stale_cells(self, spec: StageSpec, cells: Sequence[Cell]) -> dict[Cell, list[str]]:
-        """Return those of the cells that are not stored, or not made from what is there now, and what has changed."""
+    def stale_cells(self, spec: StageSpec, cells: Sequence[Cell], *, retrain: bool = False) -> dict[Cell, list[str]]:
+        """Return those of the cells that are not stored, or not made from what is there now, and what has changed.
+
+        Args:
+            spec: the asset.
+            cells: of it.
+            retrain: count as current only what is made from what is there now, also where the spec would keep it.
+        """
         fingerprints = Fingerprints(self, spec)
         stored = self.provenances(spec.asset, list(cells))
         stale = {}
         for cell in cells:
             provenance, now = stored.get(cell), fingerprints.of(cell)
+            kept = provenance is not None and spec.kept_despite and not retrain
+            if provenance is not None and kept and self._is_kept(fingerprints, cell, provenance):
+                continue
             if provenance is None or provenance.inputs != now:
                 stale[cell] = why_stale(provenance, now)
         return stale
+
+    def _is_kept(self, fingerprints: Fingerprints, cell: Cell, stored: Provenance) -> bool:
+        """Return whether a stored encoder is as its recipe and code would make it, whatever it was trained on."""
+        spec = fingerprints.spec
+        table = trained_on(spec.asset)
+        found = self.lake.provenance(table, cell)
+        if found is None or found.inputs != fingerprints.of(cell, without=spec.kept_despite):
+            return False
+        return bool(self.lake.notes(table, cell).get("encoder") == stored.version)
 
     def files(self, name: str, cell: Cell) -> str:
         """Return the signature (sizes and modification times) of what a stage reads of the cohort folder."""
@@ -193,8 +219,8 @@ class Fingerprints:
         self._rows = {name: self._rows_by_key(name, column) for name, column in spec.rows.items()}
         self._files: dict[tuple[str, Cell], str] = {}
 
-    def of(self, cell: Cell) -> Fingerprint:
-        """Return the fingerprint of what the cell would be made from now."""
+    def of(self, cell: Cell, without: Collection[str] = ()) -> Fingerprint:
+        """Return the fingerprint of what the cell would be made from now, but for the inputs `without`."""
         keys, settings = dict(cell), self.workspace.settings
         used = {}
         for name in self.spec.settings:
@@ -207,7 +233,7 @@ class Fingerprints:
         inputs: dict[str, list[Any]] = {}
         for name, by_shared in self._inputs.items():
             found = by_shared.get(restricted(cell, self._shared[name]), [])
-            if found or name not in self.spec.optional:
+            if name not in without and (found or name not in self.spec.optional):
                 inputs[name] = found
         for name, by_key in self._rows.items():
             # The dimension of the cell is the key that the column holds.

@@ -137,7 +137,10 @@ def peak_memory(n_scans: int) -> int:
         nibabel.save(nibabel.Nifti1Image(inside, np.eye(4)), mask)
         nibabel.save(nibabel.Nifti1Image(rng.integers(1, 250, inside.shape).astype(np.int16), np.eye(4)), image)
         scans = pl.DataFrame({"eid": [f"{i:06d}" for i in range(n_scans)]}).with_columns(
-            images=pl.lit(pl.Series([[str(image)]])).first(), mask=pl.lit(str(mask)), mask_label=pl.lit(None, pl.String)
+            images=pl.lit(pl.Series([[str(image)]])).first(),
+            mask=pl.lit(str(mask)),
+            mask_label=pl.lit(None, pl.String),
+            signature=pl.lit(""),
         )
         stored = Stored(())
         rows = sum(frame.height for frame in crop_frames("organ", OrganSettings(channels=("t1",)), scans, stored))

@@ -39,7 +39,8 @@ def embed_scans(
     """Yield each scan's embedding, pooled over its items, in the order the scans come.
 
     Batches are filled across scans, so that scans of few slices do not leave the device idle; the result does not
-    depend on them. The next scans are drawn in the background; a batch and a few scans are held at a time.
+    depend on them, to the bit on a CPU. The next scans are drawn in the background; a batch and a few scans are held at
+    a time.
 
     Args:
         encoder: on any device; its mode is set to evaluation.
@@ -73,12 +74,12 @@ def embed_scans(
             batch.append((scan, piece))
             first, held = first + len(piece), held + len(piece)
             if held == batch_size:
-                _embed_batch(encoder, batch, device, pooling)
+                _embed_batch(encoder, batch, device, pooling, batch_size)
                 batch, held = [], 0
         while waiting and waiting[0].statistics.seen == waiting[0].n_items:
             yield waiting.pop(0).embedding()
     if batch:
-        _embed_batch(encoder, batch, device, pooling)
+        _embed_batch(encoder, batch, device, pooling, batch_size)
     for scan in waiting:
         yield scan.embedding()
 
@@ -164,10 +165,20 @@ class _Scan:
 
 
 def _embed_batch(
-    encoder: Encoder, batch: list[tuple[_Scan, NDArray[np.uint8]]], device: torch.device, pooling: Pooling
+    encoder: Encoder,
+    batch: list[tuple[_Scan, NDArray[np.uint8]]],
+    device: torch.device,
+    pooling: Pooling,
+    batch_size: int,
 ) -> None:
-    """Embed the pieces of several scans in one forward pass and add them to their scans."""
-    items = torch.from_numpy(np.concatenate([piece for _, piece in batch])).to(device)
+    """Embed the pieces of several scans in one forward pass and add them to their scans.
+
+    A batch that is not full is filled with zeros: matrix products round by their shape, and a scan's embedding is to
+    be the same to the bit whoever is embedded beside it.
+    """
+    pieces = np.concatenate([piece for _, piece in batch])
+    items = torch.zeros((batch_size, *pieces.shape[1:]), dtype=torch.uint8, device=device)
+    items[: len(pieces)] = torch.from_numpy(pieces).to(device)
     with torch.inference_mode():
         z = encoder.embed(items, pooling.tokens).cpu().numpy()
     first = 0

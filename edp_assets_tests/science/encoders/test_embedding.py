@@ -36,13 +36,21 @@ def test_embed_scans__does_not_depend_on_the_batch_size(config):
         np.testing.assert_allclose([z for _, z in found], [z for _, z in wanted], rtol=1e-5, atol=1e-6)
 
 
+def test_embed_scans__is_the_same_to_the_bit_whoever_is_embedded_beside(config):
+    encoder, cohort = untrained(config), scans([5, 1, 12, 2, 2, 9, 4])
+    wanted = dict(embed_scans(encoder, cohort, 8))
+    for some in (cohort[1:], cohort[3:], cohort[::2], cohort[-1:]):
+        for name, z in embed_scans(encoder, some, 8):
+            np.testing.assert_array_equal(z, wanted[name])
+
+
 def test_embed_scans__fills_batches_across_scans(config, monkeypatch):
     encoder = untrained(config)
     sizes = []
     embed = encoder.embed
     monkeypatch.setattr(encoder, "embed", lambda x, pooling: (sizes.append(len(x)), embed(x, pooling))[1])
     assert len(list(embed_scans(encoder, scans([3, 3, 3, 3]), 5))) == 4
-    assert sizes == [5, 5, 2]
+    assert sizes == [5, 5, 5]  # the last one is filled with zeros
 
 
 def test_embed_scans__streams(config):
@@ -67,7 +75,7 @@ def test_embed_scans__small_forward_passes_on_a_cpu(config, monkeypatch):
     monkeypatch.setattr(encoder, "embed", lambda x, pooling: (sizes.append(len(x)), embed(x, pooling))[1])
     monkeypatch.setattr(embedding, "CPU_FORWARD_BYTES", 3 * 2 * 16 * 16)
     list(embed_scans(encoder, scans([4, 4]), 100))
-    assert sizes == [3, 3, 2]
+    assert sizes == [3, 3, 3]
 
 
 class Killed(Exception):  # noqa: N818
