@@ -22,6 +22,7 @@ from edp_assets.storage import warehouse
 from edp_assets.storage.attempts import Reason
 from edp_assets.storage.debts import settle
 from edp_assets.storage.lake import Cell
+from edp_assets.storage.piece_files import remove_finished
 from edp_assets.storage.verdicts import GATES, Hold, Verdicts
 from edp_assets.storage.workspace import Workspace
 
@@ -112,9 +113,20 @@ def _tidy(workspace: Workspace, say: Say) -> None:
     with workspace.home.alone() as alone:
         if alone:
             workspace.home.sweep_temporary()
+            remove_finished(workspace.home.lake)
+            _remove_finished_training(workspace)
             tables = {asset: stage.spec.table for asset, stage in REGISTRY.items()}
             if late := settle(workspace.home, workspace.lake, tables):
                 say(f"an earlier run died before the warehouse had all it stored: brought in, of {len(late)} asset(s)")
+
+
+def _remove_finished_training(workspace: Workspace) -> None:
+    """Remove what training would resume from where the encoder is stored, and made from what is there now."""
+    for stage in REGISTRY.values():
+        for cell in workspace.checkpoints.cells(stage.spec.asset):
+            training = workspace.checkpoints.training_path(stage.spec.asset, cell)
+            if training.exists() and workspace.current_cells(stage.spec, [cell]):
+                training.unlink(missing_ok=True)
 
 
 def _mirror(workspace: Workspace) -> None:
