@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import dagster as dg
 
+from edp_assets.assets.stage import REGISTRY
 from edp_assets.checks.people import is_clean, withdrawn_found
 from edp_assets.runner import changes
 from edp_assets.runner.choice import Choice, Dimensions, chosen_stages, describe, reasons
@@ -23,6 +25,7 @@ from edp_assets.runner.withdrawing import Withdrawing, tables, withdrawal_lines
 from edp_assets.storage import mirror, warehouse
 from edp_assets.storage.attempts import Reason
 from edp_assets.storage.cells import ASIDE, Cell
+from edp_assets.storage.piece_files import remove_finished
 from edp_assets.storage.trained_on import kept_lines
 from edp_assets.storage.verdicts import GATES, Hold, Verdicts
 from edp_assets.storage.workspace import CODES, Workspace
@@ -136,6 +139,18 @@ def _tidy(workspace: Workspace) -> None:
     with workspace.home.alone() as alone:
         if alone:
             workspace.home.sweep_temporary()
+            if isinstance(workspace.lake.root, Path):
+                remove_finished(workspace.lake.root)
+            _remove_finished_training(workspace)
+
+
+def _remove_finished_training(workspace: Workspace) -> None:
+    """Remove what training would resume from where the encoder is stored, and made from what is there now."""
+    for stage in REGISTRY.values():
+        for cell in workspace.checkpoints.cells(stage.spec.asset):
+            training = workspace.checkpoints.training_path(stage.spec.asset, cell)
+            if training.exists() and not workspace.stale_cells(stage.spec, [cell]):
+                training.unlink(missing_ok=True)
 
 
 def bring_warehouse_up_to_date(workspace: Workspace, say: Say) -> None:

@@ -6,6 +6,7 @@ They lie in a hidden folder beside the partition, named by what they are made fr
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from edp_assets.storage.parquet_files import damage, read_footer, read_table
-from edp_assets.storage.table_files import NOTES, Frame, TableWriter
+from edp_assets.storage.parquet_files import UNREADABLE, damage, read_footer, read_table
+from edp_assets.storage.table_files import NOTES, Frame, TableWriter, provenance_of
+
+PREFIX = ".pieces-"
 
 
 class Pieces(Protocol):
@@ -22,6 +25,24 @@ class Pieces(Protocol):
 
     def __call__(self, state: dict[str, Any]) -> Iterator[tuple[Frame, dict[str, Any]]]:
         """Yield each piece with the state after it (plain values), going on from a state; the first is empty."""
+
+
+def remove_finished(lake: Path) -> None:
+    """Remove the pieces of partitions that are whole: those of a process that died before it could."""
+    for where, folders, _ in os.walk(lake):
+        for name in [folder for folder in folders if folder.startswith(PREFIX)]:
+            folders.remove(name)
+            try:
+                made = provenance_of(read_footer(Path(where, "part.parquet")))
+            except UNREADABLE:
+                continue
+            inputs = made.inputs if made is not None else ""
+            if name == _name(inputs):
+                shutil.rmtree(Path(where, name))
+
+
+def _name(inputs: str) -> str:
+    return f"{PREFIX}{inputs[:32]}"
 
 
 class PieceFiles:
@@ -35,8 +56,8 @@ class PieceFiles:
             table: the stored table's schema.
             inputs: the fingerprint of what the partition is made from.
         """
-        self._table, self._folder = table, partition / f".pieces-{inputs[:32]}"
-        for other in partition.glob(".pieces-*"):
+        self._table, self._folder = table, partition / _name(inputs)
+        for other in partition.glob(f"{PREFIX}*"):
             if other != self._folder:
                 shutil.rmtree(other)
 

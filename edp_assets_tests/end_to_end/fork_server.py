@@ -49,8 +49,7 @@ class ForkServer:
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
+        self._process.communicate(timeout=60)  # its stdin closed, it ends
 
     def start(self, home: Path, *arguments: str, die: dict[str, float] | None = None) -> dict[str, Any]:
         """Start `edp` with these arguments; `die`: point -> which time it is passed.
@@ -146,6 +145,7 @@ def fork(request: dict[str, Any]) -> dict[str, Any]:
     home = Path(request["home"])
     home.parent.mkdir(parents=True, exist_ok=True)
     log = str(home.with_name(f"{home.name}.{time.monotonic_ns()}.log"))
+    Path(log).touch()
     pid = os.fork()
     if pid == 0:
         code = 70

@@ -68,6 +68,7 @@ def server() -> Iterator[ForkServer]:
 def contents(home: Path) -> dict[str, object]:
     """Return all that a home stores: every partition's rows, provenance and notes, and every encoder."""
     import pyarrow.parquet as pq
+    from safetensors import safe_open
 
     found: dict[str, object] = {}
     for path in sorted((home / "lake").rglob("*.parquet")):
@@ -76,13 +77,15 @@ def contents(home: Path) -> dict[str, object]:
         found[f"{name} provenance"] = (pq.read_metadata(path).metadata or {}).get(PROVENANCE)
         found[f"{name} notes"] = notes_of(path)
     for path in sorted((home / "checkpoints").rglob("*.safetensors")):
-        found[str(path.relative_to(home))] = path.read_bytes()
+        with safe_open(path, framework="np") as file:  # the order of its header is not kept
+            found[str(path.relative_to(home))] = file.metadata()
+            found[f"{path.relative_to(home)} weights"] = {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
     return found
 
 
 def left_behind(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what a finished run should have cleared away."""
-    left = [str(path) for pattern in ("*.tmp", ".pieces-*", "slices.pack") for path in home.rglob(pattern)]
+    left = [str(path) for pattern in ("*.tmp", ".pieces-*", "training.safetensors") for path in home.rglob(pattern)]
     monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
     with dg.DagsterInstance.get() as instance:
         left += [f"{run.run_id} {run.status}" for run in instance.get_runs() if not run.is_finished]
@@ -118,9 +121,12 @@ def test_run__killed_at_many_moments_ends_as_if_undisturbed(
     kinds: Counter[str] = Counter()
     number = 0
     while killed_in.total() < KILLS:
-        die = deaths(rng, number, max(2, round(moves / KILLS)))
+        # Some attempts are left to come further than others, so that the last kills fall into the last stages.
+        die = deaths(rng, number, round(moves / KILLS) * (1 if number % 3 else 2))
         ended = server.run(home, *RUN, str(cohort), die=die)
-        assert ended["signal"] == 9, f"attempt {number} ended before it was killed: {ended['printed']}"
+        if ended["signal"] != 9:  # came to its end, as few kills before the last one may let it: once more
+            assert ended["code"] == 0, ended["printed"]
+            shutil.rmtree(home)
         at_work = re.findall(r"^\[\d+/\d+\] (\S+)", ended["printed"], re.MULTILINE)
         if at_work:  # else it was killed while it opened the instance: that counts for nothing, and may do no harm
             killed_in[at_work[-1]] += 1

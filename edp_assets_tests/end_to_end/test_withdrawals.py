@@ -49,7 +49,8 @@ class Runs:
         for name in TABLES:
             mine, theirs = (self._table(each.home, name) for each in (self, other))
             assert mine.height > 0, name
-            assert_frame_equal(mine, theirs, check_exact=True)
+            # The last bit of a product of matrices depends on where in memory its factors lie.
+            assert_frame_equal(mine, theirs, rel_tol=1e-5, abs_tol=1e-5)
 
     @staticmethod
     def _table(home: Home, name: str) -> pl.DataFrame:

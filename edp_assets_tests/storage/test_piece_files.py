@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from edp_assets.storage.lake import Lake, Stored, cell_of
+from edp_assets.storage.piece_files import remove_finished
 
 ASSET, CELL = ("organ_volumes",), cell_of({"organ": "liver"})
 
@@ -66,3 +67,14 @@ def test_write__a_damaged_piece_is_made_again(tmp_path: Path) -> None:
     lake.write(ASSET, CELL, "organ_volumes", Stored(again), "inputs")
     assert again.began_at == 1
     assert lake.read(ASSET, CELL)["eid"].to_list() == [str(i) for i in range(8)]
+
+
+def test_remove_finished__leaves_the_pieces_of_what_is_not_whole(tmp_path: Path) -> None:
+    lake, cells = Lake(tmp_path), [cell_of({"icd10": code}) for code in ("A00", "A01", "A02")]
+    frame = pl.DataFrame({"icd10": ["A00"], "eid": ["1"]})
+    for cell, inputs in zip(cells, ("a" * 32, "b" * 32), strict=False):
+        lake.write(("icd10_cases",), cell, "icd10_cases", Stored(frame), inputs)
+    for cell, name in zip(cells, "acc", strict=True):  # whole; being made anew; never made
+        (lake.path(("icd10_cases",), cell).parent / f".pieces-{name * 32}").mkdir(parents=True)
+    remove_finished(tmp_path)
+    assert [cell for cell in cells if list(lake.path(("icd10_cases",), cell).parent.glob(".pieces-*"))] == cells[1:]
