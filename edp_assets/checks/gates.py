@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 
 from edp_assets.storage.lake import Cell
-from edp_assets.storage.schemas import empty
+from edp_assets.storage.schemas import polars_schema
 from edp_assets.storage.verdicts import GATES, LOOKS, TABLE, Gate, Look, Verdict, Verdicts, blocking
 from edp_assets.storage.workspace import Asset, StageSpec, Workspace
 
@@ -128,7 +128,8 @@ def _all_looks(verdicts: Verdicts, look: Look, *, make: bool) -> tuple[pl.DataFr
     return pl.concat([_NONE, *frames]), counts | ({"current": len(cells) - len(stale)} if compared else {})
 
 
-_NONE = empty(TABLE).with_columns(partition=pl.lit(""))
+# By its schema alone: what computes starts threads, which a process that is forked must not have.
+_NONE = pl.DataFrame(schema={**polars_schema(TABLE), "partition": pl.String})
 
 
 def _with_partition(rows: pl.DataFrame, cell: Cell) -> pl.DataFrame:

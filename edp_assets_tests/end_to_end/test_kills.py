@@ -6,7 +6,6 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -18,7 +17,7 @@ from edp_assets.storage.home import Home
 from edp_assets.storage.lake import notes_of
 from edp_assets.storage.table_files import PROVENANCE
 from edp_assets_tests.end_to_end.conftest import make_small
-from edp_assets_tests.end_to_end.fork_server import ForkServer
+from edp_assets_tests.end_to_end.mortal import Processes
 from edp_assets_tests.end_to_end.test_run import tables
 
 pytestmark = pytest.mark.slow
@@ -60,9 +59,9 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    with ForkServer() as started:
-        yield started
+def server() -> Processes:
+    """What starts runs."""
+    return Processes()
 
 
 def contents(home: Path) -> dict[str, object]:
@@ -111,7 +110,7 @@ def deaths(rng: np.random.Generator, number: int, moves: int) -> dict[str, float
 
 
 def test_run__killed_at_many_moments_ends_as_if_undisturbed(
-    cohort: Path, server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cohort: Path, server: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed, home, rng = tmp_path / "undisturbed", tmp_path / "home", np.random.default_rng(7)
     done = server.run(undisturbed, *RUN, str(cohort))
@@ -147,7 +146,7 @@ def test_run__killed_at_many_moments_ends_as_if_undisturbed(
 
 
 def test_run__a_second_one_is_told_who_is_at_work_and_damages_nothing(
-    cohort: Path, server: ForkServer, tmp_path: Path
+    cohort: Path, server: Processes, tmp_path: Path
 ) -> None:
     home, arguments = tmp_path / "home", ("run", str(cohort), "--select", "+key:icd10_cases or +key:icd10_codes")
     first = server.start(home, *arguments)
