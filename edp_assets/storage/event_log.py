@@ -36,6 +36,8 @@ class EventLog(SqliteEventLogStorage):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> EventLog:
         """Return the event log of $DAGSTER_HOME."""
+        if not os.environ.get("DAGSTER_HOME"):
+            raise ValueError("the event log lies in DAGSTER_HOME, which is not set: set it to $EDP_HOME/dagster")
         return cls(os.path.join(os.environ["DAGSTER_HOME"], "history", "runs"), inst_data=inst_data)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:

@@ -1,4 +1,4 @@
-"""`edp` in a process of its own that may be told where to die: it kills itself there by SIGKILL, as the kernel would."""
+"""`edp` in a process that may be told where to die: it kills itself there by SIGKILL, as the kernel would."""
 
 from __future__ import annotations
 

@@ -107,7 +107,8 @@ def told(home: Home, asset: str, *names: str) -> list[int]:
     """Return numbers of an asset's last metadata, as Dagster has them."""
     import dagster as dg
 
-    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+        patch.setenv("DAGSTER_HOME", str(home.dagster))  # the event log is opened when it is asked
         event = instance.get_latest_materialization_event(dg.AssetKey(asset.split("/")))
     assert event is not None
     assert event.asset_materialization is not None
