@@ -39,8 +39,8 @@ def embed_scans(
     """Yield each scan's embedding, pooled over its items, in the order the scans come.
 
     Batches are filled across scans, so that scans of few slices do not leave the device idle; the result does not
-    depend on them, to the bit on a CPU. The next scans are drawn in the background; a batch and a few scans are held at
-    a time.
+    depend on them (on a CPU to the bit, where MKL is told to repeat its products: MKL_CBWR=COMPATIBLE). The next scans
+    are drawn in the background; a batch and a few scans are held at a time.
 
     Args:
         encoder: on any device; its mode is set to evaluation.
@@ -174,7 +174,7 @@ def _embed_batch(
     """Embed the pieces of several scans in one forward pass and add them to their scans.
 
     A batch that is not full is filled with zeros: matrix products round by their shape, and a scan's embedding is to
-    be the same to the bit whoever is embedded beside it.
+    be the same whoever is embedded beside it.
     """
     pieces = np.concatenate([piece for _, piece in batch])
     items = torch.zeros((batch_size, *pieces.shape[1:]), dtype=torch.uint8, device=device)
