@@ -107,9 +107,10 @@ def told(home: Home, asset: str, *names: str) -> list[int]:
     """Return numbers of an asset's last metadata, as Dagster has them."""
     import dagster as dg
 
-    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.from_config(str(home.dagster)) as instance:
-        patch.setenv("DAGSTER_HOME", str(home.dagster))  # the event log is opened when it is asked
-        event = instance.get_latest_materialization_event(dg.AssetKey(asset.split("/")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home.dagster))  # where the event log lies
+        with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+            event = instance.get_latest_materialization_event(dg.AssetKey(asset.split("/")))
     assert event is not None
     assert event.asset_materialization is not None
     return [int(f"{event.asset_materialization.metadata[name].value}") for name in names]
