@@ -19,7 +19,7 @@ from edp_assets.storage.lake import notes_of
 from edp_assets.storage.table_files import PROVENANCE
 from edp_assets_tests.end_to_end.conftest import make_small
 from edp_assets_tests.end_to_end.mortal import Processes
-from edp_assets_tests.end_to_end.test_run import tables
+from edp_assets_tests.end_to_end.test_run import OF_THE_HOME, tables
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +67,6 @@ def server() -> Processes:
 
 CLOCKS = ("lake/withdrawals/", "asset_checks.parquet")
 """Files that say when something was carried out or looked at, or where in this home: their rows are compared alone."""
-OF_THE_HOME = ["carried_out", "remedy"]
 
 
 def contents(home: Path) -> dict[str, object]:
@@ -88,12 +87,6 @@ def contents(home: Path) -> dict[str, object]:
             found[str(path.relative_to(home))] = {k: v for k, v in file.metadata().items() if k != KEY}
             found[f"{path.relative_to(home)} weights"] = {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
     return found
-
-
-def differing(home: Path, other: Path) -> list[str]:
-    """Return the tables of the warehouse that differ in more than times and places."""
-    mine, theirs = ({k: v.drop(OF_THE_HOME, strict=False) for k, v in tables(each).items()} for each in (home, other))
-    return [name for name, frame in mine.items() if not frame.equals(theirs[name])]
 
 
 def left_behind(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -153,7 +146,8 @@ def test_run__killed_at_many_moments_ends_as_if_undisturbed(
     of_home, of_undisturbed = contents(home), contents(undisturbed)
     assert of_home.keys() == of_undisturbed.keys()
     assert [name for name in of_home if of_home[name] != of_undisturbed[name]] == []
-    assert differing(home, undisturbed) == []
+    of_undisturbed = tables(undisturbed)
+    assert [name for name, frame in tables(home).items() if not frame.equals(of_undisturbed[name])] == []
     assert left_behind(home, monkeypatch) == []
     shutil.rmtree(home)
 

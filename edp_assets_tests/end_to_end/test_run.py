@@ -35,11 +35,16 @@ def touched(before: dict[str, int], after: dict[str, int]) -> set[str]:
     return {name for name, stamp in after.items() if before.get(name) != stamp}
 
 
+OF_THE_HOME = ["carried_out", "remedy"]
+"""Columns that say when something was done, and where files of this home lie."""
+
+
 def tables(home: Path) -> dict[str, pl.DataFrame]:
-    """Return the whole content of the warehouse, in an order that does not depend on the run."""
+    """Return the content of the warehouse, but for clocks and places, in an order that does not depend on the run."""
     found = {}
     for name in (*WAREHOUSE_TABLES, *WAREHOUSE_VIEWS):
         frame = warehouse.query(home / "warehouse.duckdb", f"SELECT {', '.join(SCHEMAS[name])} FROM {name}")
+        frame = frame.drop(OF_THE_HOME, strict=False)
         keys = [column for column, dtype in frame.schema.items() if not isinstance(dtype, pl.List)]
         found[name] = frame.sort(keys)
     return found
