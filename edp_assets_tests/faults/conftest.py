@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from edp_assets import runner
 from edp_assets.assets.stage import REGISTRY, StageRun, stage
 from edp_assets.runner import choice, execute
 from edp_assets.storage.home import Home
@@ -18,6 +19,7 @@ from edp_assets.storage.io_managers import LakeIOManager, StageOutput
 from edp_assets.storage.lake import Stored, Together
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partitions
+from edp_assets.storage.verdicts import GATES, LOOKS
 from edp_assets.storage.workspace import Workspace
 from edp_assets_tests.cohort.conftest import build
 
@@ -73,7 +75,9 @@ def define(planted: list[Planted]) -> dg.Definitions:
     def icd10_codes(run: StageRun) -> Stored:
         planted[0].call("icd10_codes")
         counts = {name: pl.lit(1) for name in ("cases", "cases_imaged")}
-        frame = pl.DataFrame({"icd10": CODES}).with_columns(studied=pl.lit(True), label_set=pl.lit("icd10"), **counts)
+        frame = pl.DataFrame({"icd10": CODES}).with_columns(
+            studied=pl.lit(True), retired=pl.lit(False), label_set=pl.lit("icd10"), **counts
+        )
         return Stored(pl.concat([empty("icd10_codes"), frame], how="diagonal_relaxed"))
 
     @stage("icd10_cases", group="cohort", dimensions=("icd10",), table="icd10_cases", inputs={"codes": icd10_codes})
@@ -106,7 +110,9 @@ def define(planted: list[Planted]) -> dg.Definitions:
 
     assets = [made.definition for made in REGISTRY.values()]
 
-    @stage("planted/encoder", group="encoders", dimensions=("organ",), table="encoder", checkpoint=True)
+    @stage(
+        "planted/encoder", group="encoders", dimensions=("organ",), table="encoder", checkpoint=True, pool="encoders"
+    )
     def encoder(run: StageRun) -> None:
         planted[0].call("encoder", run["organ"])
 
@@ -138,6 +144,11 @@ def planted(faults_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     home.bind(faults_cohort)
     real = dict(REGISTRY)
     REGISTRY.clear()
+    # The planted graph has no checks.
+    for checks in (GATES, LOOKS):
+        for asset in list(checks):
+            monkeypatch.delitem(checks, asset)
+    monkeypatch.setattr(runner, "tell_looks", lambda instance, stages: None)
     try:
         found: list[Planted] = []
         graph = define(found)
