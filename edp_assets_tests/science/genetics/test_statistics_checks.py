@@ -232,7 +232,7 @@ def test_check_statistics__cases_are_counted_and_standard_errors_are_theirs(G, r
 
 
 def test_check_statistics__severities(sound, reference):
-    off = {name: {"severity": "off"} for name in ChecksSettings.model_fields}
+    off = {field.alias or name: {"severity": "off"} for name, field in ChecksSettings.model_fields.items()}
     off["lambda_gc"]["severity_unscaled"] = "off"
     assert check_statistics(summary(sound, reference), ChecksSettings.model_validate(off), 750) == []
     warn = ChecksSettings.model_validate({"sample_size": {"severity": "warn", "min_participants": 500}})
