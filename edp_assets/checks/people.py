@@ -14,7 +14,7 @@ from edp_assets.assets import cohort
 from edp_assets.checks.findings import Finding, rows_of
 from edp_assets.checks.gates import STORED_ONLY
 from edp_assets.cohort.withdrawals import read_withdrawn
-from edp_assets.storage import warehouse
+from edp_assets.storage.mirror import mirroring
 from edp_assets.storage.verdicts import TABLE, blocking
 from edp_assets.storage.withdrawn import Found, find_withdrawn
 from edp_assets.storage.workspace import Workspace
@@ -54,8 +54,9 @@ def check_withdrawn(workspace: Workspace, *, whole: bool) -> tuple[pl.DataFrame,
         told += f": {', '.join(places)}" + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
     remedy = "run `edp run` (or `edp refresh`) on the whole cohort; what is still named then, delete and run again"
     rows = rows_of(_SPEC, (), [Finding(NAME, "places", severity, not found, len(found), 0, told, remedy)])
-    lake.write_beside(_SPEC.asset, (), TABLE, rows, inputs, {"looked_ns": started})
-    warehouse.refresh_beside(workspace.home.warehouse, lake, _SPEC.asset, [()])
+    with mirroring(workspace.home, lake, "", _SPEC.asset) as written:
+        lake.write_beside(_SPEC.asset, (), TABLE, rows, inputs, {"looked_ns": started})
+        written.append(())
     return rows, found
 
 

@@ -31,6 +31,7 @@ from edp_assets.storage import warehouse
 from edp_assets.storage.cells import ASIDE, folder_name
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Cell, Lake, Stored
+from edp_assets.storage.mirror import mirroring
 from edp_assets.storage.parquet_files import seal_file
 from edp_assets.storage.schemas import PARTICIPANT_COLUMNS
 from edp_assets.storage.table_files import PROVENANCE, Provenance
@@ -150,7 +151,8 @@ def remove_retired(workspace: Workspace, made: Made, tables: Tables) -> int:
         for table, asset in tables:
             gone = [cell for each, cell in removed if each == asset]
             if gone:
-                warehouse.refresh(workspace.home.warehouse, workspace.lake, table, asset, gone)
+                with mirroring(workspace.home, workspace.lake, table, asset) as written:
+                    written += gone
         earlier[place] = replace(earlier[place], partitions_removed=earlier[place].partitions_removed + len(removed))
         _record(workspace, earlier, last.inputs)
     return len(removed)
@@ -348,5 +350,6 @@ def _log_of(database: Path) -> Path:
 
 def _record(workspace: Workspace, rows: Iterable[Withdrawal], stamp: str) -> None:
     frame = pl.DataFrame([asdict(row) for row in rows])
-    workspace.lake.write(ASSET, (), ASSET[0], Stored(frame), stamp)
-    warehouse.refresh(workspace.home.warehouse, workspace.lake, ASSET[0], ASSET, [()])
+    with mirroring(workspace.home, workspace.lake, ASSET[0], ASSET) as written:
+        workspace.lake.write(ASSET, (), ASSET[0], Stored(frame), stamp)
+        written.append(())
