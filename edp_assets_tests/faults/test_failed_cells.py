@@ -128,7 +128,7 @@ def test_run__a_stage_without_partitions_that_fails_stops_it(planted: Planted) -
 def edp(planted: Planted, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
     """Run the command line; the closing tables and the cohort's check have tests of their own."""
     monkeypatch.setattr("edp_assets.cli._close", lambda home: None)
-    monkeypatch.setattr("edp_assets.cohort.check.check_cohort", lambda *_, **__: [])
+    monkeypatch.setattr("edp_assets.refresh.check_cohort", lambda *_, **__: [])
     planted.calls.clear()
     return CliRunner().invoke(cli, list(arguments))
 
