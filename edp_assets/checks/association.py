@@ -56,9 +56,7 @@ def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell, _: Mapping[str, 
             "asset": "/".join(spec.asset), "encoder": encoder, "organ": keys.get("organ"), "icd10": keys.get("icd10"),
             "method": found.method, "cluster": found.cluster,
         }  # fmt: skip
-        for finding in check_statistics(found, settings, reference.height, binary):
-            row = asdict(finding) | {"value": float(finding.value), "threshold": float(finding.threshold)}
-            rows.append({**label, "check_name": row.pop("check"), **row})
+        rows += [label | asdict(finding) for finding in check_statistics(found, settings, reference.height, binary)]
     return Verdict(pl.DataFrame(rows, schema=empty("asset_checks").schema))
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from edp_assets.assets.encoders import ENCODERS, matrix
-from edp_assets.checks.findings import Finding, rows_of
+from edp_assets.checks.findings import rows_of
 from edp_assets.checks.gates import register
+from edp_assets.science.findings import Finding
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.upstream import Partition
 from edp_assets.storage.verdicts import Verdict

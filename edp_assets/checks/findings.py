@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import polars as pl
 
 from edp_assets.assets.encoders import ENCODERS
-from edp_assets.settings import Severity
+from edp_assets.science.findings import Finding
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.workspace import StageSpec
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was checked of a partition: columns of `asset_checks`."""
-
-    check_name: str
-    measure: str
-    severity: Severity
-    passed: bool
-    value: float
-    threshold: float
-    description: str
-    remedy: str = ""
 
 
 def rows_of(spec: StageSpec, cell: Cell, findings: Iterable[Finding]) -> pl.DataFrame:

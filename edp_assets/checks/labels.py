@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edp_assets.assets import cohort
-from edp_assets.checks.findings import Finding, rows_of
+from edp_assets.checks.findings import rows_of
 from edp_assets.checks.gates import register
 from edp_assets.cohort.label_sets import label_set
+from edp_assets.science.findings import Finding
 from edp_assets.science.phenotypes.prevalence import prevalence_jump
 from edp_assets.settings import LabelPrevalenceCheck
 from edp_assets.storage.lake import Cell

@@ -11,11 +11,13 @@ import dagster as dg
 import polars as pl
 
 from edp_assets.assets import cohort
-from edp_assets.checks.findings import Finding, rows_of
+from edp_assets.checks.findings import rows_of
 from edp_assets.checks.gates import STORED_ONLY
 from edp_assets.cohort.withdrawals import read_withdrawn
+from edp_assets.science.findings import Finding
 from edp_assets.storage.mirror import mirroring
 from edp_assets.storage.verdicts import TABLE, blocking
+from edp_assets.storage.warehouse import WarehouseLockedError
 from edp_assets.storage.withdrawn import Found, find_withdrawn
 from edp_assets.storage.workspace import Workspace
 
@@ -39,6 +41,7 @@ def check_withdrawn(workspace: Workspace, *, whole: bool) -> tuple[pl.DataFrame,
 
     Returns:
         The row of `asset_checks` (none where the check is off, or no participants are stored), and where anybody is.
+        Where another program holds the warehouse the row fails and is not kept: the next run looks again.
     """
     severity, lake = workspace.settings.checks.withdrawn_people.severity, workspace.lake
     if not _applies(workspace):
@@ -47,7 +50,11 @@ def check_withdrawn(workspace: Workspace, *, whole: bool) -> tuple[pl.DataFrame,
     started = time.time_ns()
     known = is_clean(workspace) and not whole
     looked = lake.notes_beside(_SPEC.asset, (), TABLE).get("looked_ns", 0) if known else 0
-    found = find_withdrawn(workspace, people, looked)
+    try:
+        found = find_withdrawn(workspace, people, looked)
+    except WarehouseLockedError as error:
+        told = f"not everything could be looked at: {error}"
+        return rows_of(_SPEC, (), [Finding(NAME, "places", severity, False, 0, 0, told, "run again then")]), []
     told = f"{len(people)} people withdrew; {len(found)} places hold rows of them"
     if found:
         places = [f"{each.place} ({each.column}, {each.rows} rows)" for each in found[:SHOWN]]

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from edp_assets.assets.stage import REGISTRY
-from edp_assets.checks.findings import Finding, rows_of
+from edp_assets.checks.findings import rows_of
 from edp_assets.checks.gates import register_look
+from edp_assets.science.findings import Finding
 from edp_assets.storage.lake import Cell, Lake
 from edp_assets.storage.parquet_files import UNREADABLE
 from edp_assets.storage.schemas import KEYS, SCHEMAS

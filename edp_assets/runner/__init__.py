@@ -125,7 +125,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
         if made or not is_clean(workspace):
             tell_looks(instance, made)
         outcome.withdrawn = withdrawn_found(workspace)
-        withdrawing.prove()
+        withdrawing.tell_proof(is_clean(workspace))
         outcome.withdrawals = withdrawal_lines(workspace)
     outcome.seconds = time.monotonic() - started
     return outcome

@@ -1,4 +1,4 @@
-"""Withdrawals in a run: carried out before it, proved at its end, and told. How is in `storage.withdrawal`."""
+"""Withdrawals in a run: carried out before it, and told. How is in `storage.withdrawal`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from collections.abc import Callable
 import dagster as dg
 
 from edp_assets.assets.stage import REGISTRY
-from edp_assets.cohort.withdrawals import read_withdrawn
 from edp_assets.runner.choice import Choice, Dimensions, chosen_stages
 from edp_assets.storage import trained_on, withdrawal
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.workspace import Asset, Workspace
 
 Say = Callable[[str], None]
-
-
-class WithdrawalError(RuntimeError):
-    """People who withdrew are still in what is stored."""
 
 
 class Withdrawing:
@@ -38,22 +33,11 @@ class Withdrawing:
         if removed:
             self._say(f"withdrawals: {removed} partitions of codes no longer studied removed, as they counted people")
 
-    def prove(self) -> None:
-        """Look through the lake after a run that took people out.
-
-        Raises:
-            WithdrawalError: somebody is still there.
-        """
-        if self._carried_out is None or not self._carried_out.newly:
-            return
-        left = withdrawal.holding(self.workspace.lake, read_withdrawn(self.workspace.cohort)[0])
-        if left:
-            shown = ", ".join(str(path) for path in list(left)[:5])
-            raise WithdrawalError(
-                f"wanted nobody of the withdrawn in what is stored, found some in {len(left)} files: {shown}. "
-                "Delete these files and run again."
-            )
-        self._say("withdrawals: every file of the lake looked through, nobody who withdrew found")
+    def tell_proof(self, clean: bool) -> None:
+        """Say that nobody is left where this run took people out and the check, which looks, found nobody."""
+        off = self.workspace.settings.checks.withdrawn_people.severity == "off"
+        if self._carried_out is not None and self._carried_out.newly and clean and not off:
+            self._say("withdrawals: every file looked through, nobody who withdrew found")
 
     def _made(self) -> dict[Asset, list[Cell]]:
         """Return every partition that runs on this cohort make, and this run."""

@@ -96,7 +96,7 @@ def _in_warehouse(path: Path, wanted: pl.Series) -> list[Found]:
         "WHERE column_name = ANY(?) ORDER BY ALL"
     )
     found = []
-    with warehouse.connect(path, read_only=True) as connection:
+    with warehouse.connect(path, read_only=True, wait_seconds=warehouse.WAIT_SECONDS) as connection:
         for table, column in connection.execute(columns, [sorted(PARTICIPANT_COLUMNS)]).fetchall():
             # Names come from the database itself; quoted, they cannot be anything else.
             names = tuple('"' + name.replace('"', '""') + '"' for name in (table, column))

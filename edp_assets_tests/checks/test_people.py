@@ -17,6 +17,7 @@ from edp_assets.storage.verdicts import Verdicts
 from edp_assets.storage.withdrawn import Found, find_withdrawn
 from edp_assets.storage.workspace import Workspace
 from edp_assets_tests.checks.planted import LIVER, people, planted, store, table
+from edp_assets_tests.storage.test_mirror import held
 
 assert graph
 GONE = "1000002"
@@ -104,6 +105,22 @@ def test_check_withdrawn__tells_and_holds_nothing_until_it_is_cured(workspace: W
     path.unlink()
     check_withdrawn(workspace, whole=False)
     assert withdrawn_found(workspace) == []
+
+
+def test_check_withdrawn__a_held_warehouse_leaves_it_open(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warehouse, "WAIT_SECONDS", 0.2)
+    with warehouse.connect(workspace.home.warehouse):
+        pass
+    with held(workspace.home.warehouse):
+        rows, found = check_withdrawn(workspace, whole=False)
+    assert (rows["passed"].to_list(), found) == ([False], [])
+    assert "not everything could be looked at: " in rows["description"][0]
+    assert "is held by another program" in rows["description"][0]
+    assert not is_clean(workspace)  # so that the next run looks again
+    check_withdrawn(workspace, whole=False)
+    assert is_clean(workspace)
 
 
 def test_check_withdrawn__looks_at_what_is_new_but_at_all_for_another_list(workspace: Workspace) -> None:

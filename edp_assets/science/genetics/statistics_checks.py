@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edp_assets.science.findings import Finding
 from edp_assets.science.genetics.inflation import largest_by_chance, scaled_lambda, units_of_1000
 from edp_assets.science.genetics.statistics_summary import STANDARD_ERRORS, PhenotypeSummary, sd_of_binary
 from edp_assets.settings import (
@@ -19,33 +20,7 @@ from edp_assets.settings import (
     EffectOutliersCheck,
     LambdaGcCheck,
     SampleSizeCheck,
-    Severity,
 )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was checked.
-
-    Attributes:
-        check: lambda_gc, sample_size, ...
-        measure: what was measured.
-        severity: error, warn.
-        passed: whether the value keeps to the threshold.
-        value: what was found.
-        threshold: what is allowed.
-        description: what was found, and against what, in words.
-        remedy: what to do where it failed.
-    """
-
-    check: str
-    measure: str
-    severity: Severity
-    passed: bool
-    value: float
-    threshold: float
-    description: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True)

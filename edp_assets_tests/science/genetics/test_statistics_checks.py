@@ -85,7 +85,7 @@ def failed(
 ) -> dict[str, str]:
     """Return the failed measures with their descriptions."""
     findings = check_statistics(summary(frame, reference), settings, reference.height, binary)
-    assert {finding.check for finding in findings} <= set(ChecksSettings.model_fields)
+    assert {finding.check_name for finding in findings} <= set(ChecksSettings.model_fields)
     return {finding.measure: finding.description for finding in findings if not finding.passed}
 
 
