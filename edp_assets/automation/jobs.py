@@ -20,6 +20,9 @@ from edp_assets.storage.workspace import Workspace
 WHAT, COHORT, FAILED = "edp/what", "edp/cohort", "edp/failed"
 """Tags of a run: the job's name; the cohort's; that it failed by what it did, so that to ask again would not help."""
 
+BELOW_LABELS = 'key:"diagnoses"+ or key:"binary_labels"+'
+"""Every asset that a changed label can touch: no encoder, crop or association basis."""
+
 SHOWN = 20
 """Failed checks or damaged files that a run's last words list."""
 
@@ -54,6 +57,12 @@ def refresh_chosen(workspace: Workspace, choice: Choice, say: Say) -> None:
         )
 
 
+def refresh_labelled(workspace: Workspace, choice: Choice, say: Say) -> None:
+    """Do what `edp refresh` does, of what stands below the labels; a narrower selection stays within that."""
+    within = f" and ({choice.select})" if choice.select else ""
+    refresh_chosen(workspace, replace(choice, select=f"({BELOW_LABELS}){within}"), say)
+
+
 def train(workspace: Workspace, choice: Choice, say: Say) -> None:
     """Materialise encoders and what they are made from."""
     edp_refresh(workspace.home, workspace.cohort.folder, replace(choice, select='+key:"*/encoder"'), say)
@@ -66,7 +75,7 @@ def build_report(workspace: Workspace, _: Choice, say: Say) -> None:
 
     warehouse = workspace.home.warehouse
     if not warehouse.exists():
-        raise HomeError(f"{warehouse} is not there: run `edp run COHORT` or the job refresh first.")
+        raise HomeError(f"{warehouse} is not there: run `edp run COHORT` or the job full_run first.")
     hits, loci, organs = (f(warehouse) for f in (summary.hits_by_disease, summary.loci_by_disease,
                                                  summary.hits_by_organ))  # fmt: skip
     quality, left_out = summary.encoder_quality(warehouse), summary.left_out(warehouse)
@@ -78,7 +87,7 @@ def verify_all(workspace: Workspace, _: Choice, say: Say) -> None:
     damages = import_module("edp_assets.storage.verify").verify(workspace)
     if damages:
         told = f"{len(damages)} stored files are damaged:\n{_listed(damages)}"
-        raise RuntimeError(f"{told}\nThe job refresh makes them again.")
+        raise RuntimeError(f"{told}\nThe job full_run makes them again.")
     say("every stored file is whole")
 
 
@@ -112,11 +121,17 @@ def _job(name: str, description: str, work: Callable[[Workspace, Choice, Say], N
     return job
 
 
-refresh = _job(
-    "refresh",
+full_run = _job(
+    "full_run",
     "Compare labels, scans, withdrawals and settings with what is stored, make what is missing or touched by a change, "
     "and build the report: `edp refresh`.",
     refresh_chosen,
+)
+refresh_labels = _job(
+    "refresh_labels",
+    "Read the diagnoses and label sets again, make the phenotypes, associations and summaries of those that changed, "
+    "and build the report; encoders, crops and projection bases are left alone.",
+    refresh_labelled,
 )
 train_encoders = _job(
     "train_encoders",
@@ -126,4 +141,4 @@ train_encoders = _job(
 report = _job("report", "Build the closing tables and the report from the warehouse: `edp report`.", build_report)
 verify = _job("verify", "Read every stored file in full and tell those that are damaged.", verify_all)
 
-JOBS = (refresh, train_encoders, report, verify)
+JOBS = (full_run, refresh_labels, train_encoders, report, verify)

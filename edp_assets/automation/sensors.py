@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 import dagster as dg
 
 from edp_assets.automation.alive import end_dead
-from edp_assets.automation.jobs import FAILED, refresh, verify
+from edp_assets.automation.jobs import FAILED, full_run, verify
 from edp_assets.automation.watching import changed, look, seen
 from edp_assets.settings.automation import NIGHTLY, WEEKLY, AutomationSettings
 from edp_assets.storage.home import Home, HomeError
@@ -106,7 +106,7 @@ def build_sensor(settings: AutomationSettings) -> dg.SensorDefinition:
     """Return the sensor `cohort_changes`, on where `[automation] watch` says so."""
     return dg.SensorDefinition(
         name="cohort_changes",
-        job=refresh,
+        job=full_run,
         evaluation_fn=watch,
         minimum_interval_seconds=settings.watch_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING if settings.watch else dg.DefaultSensorStatus.STOPPED,
@@ -128,7 +128,7 @@ def build_schedules(settings: AutomationSettings) -> list[dg.ScheduleDefinition]
             description=f"{what} {told.format(key)}",
         )
         for name, job, key, time, default, what in (
-            ("nightly_refresh", refresh, "nightly", settings.nightly, NIGHTLY,
+            ("nightly_refresh", full_run, "nightly", settings.nightly, NIGHTLY,
              "Refresh that looks at every file, those that the sensor cannot see as well."),
             ("weekly_check", verify, "weekly", settings.weekly, WEEKLY, "Reads every stored file in full."),
         )

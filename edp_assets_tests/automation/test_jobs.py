@@ -10,9 +10,11 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
+from edp_assets.assets.encoders import ENCODERS
 from edp_assets.automation import jobs
 from edp_assets.automation.build import build_automation, settings_of_home
 from edp_assets.definitions import defs
+from edp_assets.runner.choice import Choice, chosen_stages
 from edp_assets.settings import Settings
 from edp_assets.storage.home import Home
 from edp_assets_tests.automation.conftest import CHOICE, diagnose
@@ -33,9 +35,9 @@ def test_refresh__makes_what_a_changed_label_touches_and_logs_what_it_does(
     home: Home, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     diagnose(folder, "290", "K760")
-    run, failed = start(jobs.refresh, select=str(CHOICE.select))
+    run, failed = start(jobs.full_run, select=str(CHOICE.select))
     assert failed == ""
-    assert (run.tags[jobs.WHAT], run.tags[jobs.COHORT]) == ("refresh", "tiny")
+    assert (run.tags[jobs.WHAT], run.tags[jobs.COHORT]) == ("full_run", "tiny")
     logged = "".join(capfd.readouterr())
     assert "icd10_whole_cohort/gwas_summary_stats K76 (input" in logged
     assert "changed: " in logged
@@ -45,9 +47,21 @@ def test_refresh__makes_what_a_changed_label_touches_and_logs_what_it_does(
     assert list((home.dagster / "alive").iterdir()) == []
 
 
+def test_refresh_labels__does_the_same_below_the_labels_alone(
+    home: Home, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    diagnose(folder, "290", "K760")
+    _, failed = start(jobs.refresh_labels, select=str(CHOICE.select))
+    assert failed == ""
+    assert "icd10_whole_cohort/gwas_summary_stats K76 (input" in "".join(capfd.readouterr())
+    below = {stage.spec.asset[-1] for stage in chosen_stages(Choice(select=jobs.BELOW_LABELS), ENCODERS)}
+    assert {"diagnoses", "icd10_cases", "phenotype_selection", "edp_scores", "gwas_summary_stats", "gene_hits"} <= below
+    assert not below & {"scans", "masked_crops", "encoder", "embeddings", "association_basis", "embedding_associations"}
+
+
 def test_refresh__is_told_that_another_process_is_at_work(home: Home) -> None:
     with home.writing():
-        run, failed = start(jobs.refresh)
+        run, failed = start(jobs.full_run)
     assert "is in use by another run" in failed
     assert run.status == dg.DagsterRunStatus.FAILURE
     assert jobs.FAILED not in run.tags  # to ask again helps
@@ -55,7 +69,7 @@ def test_refresh__is_told_that_another_process_is_at_work(home: Home) -> None:
 
 def test_refresh__a_broken_table_fails_the_run_with_what_edp_check_says(home: Home, folder: Path) -> None:
     (folder / "participants.csv").write_text("age,sex\n60,1\n")
-    run, failed = start(jobs.refresh)
+    run, failed = start(jobs.full_run)
     assert "participants.csv" in failed
     assert "eid" in failed
     assert run.tags[jobs.FAILED] == "true"
@@ -108,5 +122,5 @@ def test_settings__times_and_zones() -> None:
 
 def test_jobs__say_what_they_do() -> None:
     found = {job.name: job for job in defs.resolve_all_job_defs() if job.name != "__ASSET_JOB"}
-    assert set(found) == {"refresh", "train_encoders", "report", "verify"}
+    assert set(found) == {"full_run", "refresh_labels", "train_encoders", "report", "verify"}
     assert all(job.description for job in found.values())

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from edp_assets.automation.alive import alive, end_dead
-from edp_assets.automation.jobs import FAILED, refresh
+from edp_assets.automation.jobs import FAILED, full_run
 from edp_assets.automation.sensors import CHANGED
 from edp_assets.automation.watching import changed, look, seen
 from edp_assets.definitions import defs
@@ -43,7 +43,7 @@ class Looks:
 
 def end(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.DagsterRunStatus, **tags: str) -> None:
     """Leave the run that a request asked for in a status."""
-    instance.create_run_for_job(refresh, tags={"dagster/run_key": str(request.run_key), **tags}, status=status)
+    instance.create_run_for_job(full_run, tags={"dagster/run_key": str(request.run_key), **tags}, status=status)
 
 
 def test_look__sees_replaced_tables_genotypes_and_new_images(home: Home, folder: Path) -> None:
@@ -137,7 +137,7 @@ def test_sensor__a_home_without_a_cohort_is_told(instance: dg.DagsterInstance, h
 
 
 def test_end_dead__ends_runs_whose_process_died_and_no_other(instance: dg.DagsterInstance, home: Home) -> None:
-    runs = [instance.create_run_for_job(refresh, status=dg.DagsterRunStatus.STARTED) for _ in range(2)]
+    runs = [instance.create_run_for_job(full_run, status=dg.DagsterRunStatus.STARTED) for _ in range(2)]
     with alive(home, runs[0].run_id):
         (home.dagster / "alive" / runs[1].run_id).touch()  # as a killed process leaves it
         assert end_dead(home, instance) == [runs[1].run_id]
