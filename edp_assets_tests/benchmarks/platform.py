@@ -180,8 +180,8 @@ def main(organs: int, codes: int, people: int, say: Callable[[str], None]) -> No
             rest, rest_cpu = wall - SCIENCE[0], used - SCIENCE[1]
             print(
                 f"{name}: {wall:.1f} s, {made} partitions of {cells} organ x code cells; science {SCIENCE[0]:.1f} s, "
-                f"platform {rest:.1f} s ({rest / max(made, 1):.4f} s a partition, {rest / max(cells, 1):.3f} s a cell), "
-                f"of CPU {rest_cpu:.1f} s ({rest_cpu / max(cells, 1):.3f} s a cell)",
+                f"platform {rest:.1f} s ({rest / max(made, 1):.4f} s a partition, {rest / max(cells, 1):.3f} s a cell)"
+                f", of CPU {rest_cpu:.1f} s ({rest_cpu / max(cells, 1):.3f} s a cell)",
                 flush=True,
             )
         sizes = {
