@@ -19,7 +19,7 @@ demo: $(VENV)/.installed  ## the synthetic cohort from scans to genes
 	$(BIN)/edp demo --seed $(SEED)
 
 test: $(VENV)/.installed lint  ## lint, types, import rules, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
