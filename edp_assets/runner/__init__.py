@@ -23,7 +23,7 @@ from edp_assets.runner.places import places_of
 from edp_assets.runner.retry import retry
 from edp_assets.runner.withdrawing import Withdrawing, tables, withdrawal_lines
 from edp_assets.storage import mirror, warehouse
-from edp_assets.storage.cells import ASIDE, Cell
+from edp_assets.storage.cells import ASIDE
 from edp_assets.storage.piece_files import remove_finished
 from edp_assets.storage.trained_on import kept_lines
 from edp_assets.storage.verdicts import GATES, Hold, Verdicts

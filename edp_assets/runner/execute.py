@@ -33,7 +33,8 @@ def materialise(
     Args:
         instance: where the run is kept.
         stage: the asset's.
-        first, last: the range's ends.
+        first: the range's first cell.
+        last: its last one.
         part: the name of the part of a stage that this belongs to, where another process asked for it.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Where the cells of a stage are made: in this process, in several of this machine, on the workers of a Dask cluster.
+"""Where the cells of a stage are made: in this process, in several of this machine, on Dask's workers, in pods.
 
 home.toml says which. All that differs is who calls `parts.make`; what a part is, and what it leaves, is in `parts`.
 """
@@ -21,6 +21,7 @@ import dagster as dg
 from edp_assets.assets.stage import Stage
 from edp_assets.runner.execute import StageFailedError
 from edp_assets.runner.parts import Part, make, make_cells, split, unseen
+from edp_assets.runner.pods import Pods
 from edp_assets.storage.attempts import Reason
 from edp_assets.storage.home import HomeError
 from edp_assets.storage.lake import Cell
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 60
 """How long a run waits for a Dask cluster's first worker."""
+
+PODS = 8
+"""How many pods a stage gets at once, where home.toml does not say."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 """Variables by which libraries are told, when they are imported, how many threads to use."""
@@ -122,6 +126,17 @@ class Processes:
             _cancel(futures)
 
 
+class Kubernetes:
+    """Pods make the cells of stages with partitions; what is one piece of the cohort this process makes."""
+
+    def __init__(self, here: Here, workspace: Workspace, instance: dg.DagsterInstance, number: int) -> None:
+        self.here, self.elsewhere = here, Elsewhere(workspace, lambda: number, Pods(instance, number))
+
+    def make(self, stage: Stage, cells: Sequence[Cell]) -> dict[Cell, Reason]:
+        """Make cells of a stage, and return those that failed."""
+        return (self.elsewhere if stage.spec.dimensions else self.here).make(stage, cells)
+
+
 class Dask:
     """The workers of an existing Dask cluster make all cells."""
 
@@ -167,6 +182,8 @@ def places_of(workspace: Workspace, instance: dg.DagsterInstance) -> Iterator[Pl
     elif settings.kind == "dask":
         with _client(settings, workspace) as client:
             yield Dask(workspace, client)
+    elif settings.kind == "kubernetes":
+        yield Kubernetes(here, workspace, instance, settings.max_concurrent or PODS)
     else:
         yield here
 

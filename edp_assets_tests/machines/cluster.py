@@ -1,4 +1,4 @@
-"""What runs on several machines need, started here on loopback: a Dask scheduler with workers, PostgreSQL, an S3 store."""
+"""What runs on several machines need, started on this one: a Dask scheduler with workers, PostgreSQL, an S3 store."""
 
 from __future__ import annotations
 
