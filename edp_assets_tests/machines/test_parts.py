@@ -7,7 +7,6 @@ import math
 import pickle
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
