@@ -1,0 +1,67 @@
+"""The whole graph on Dask's workers, with lake and checkpoints in S3 and Dagster on PostgreSQL: as in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from edp_assets.storage.home import Home
+from edp_assets_tests.end_to_end.conftest import run_edp
+from edp_assets_tests.end_to_end.test_run import tables
+from edp_assets_tests.machines.cluster import AWS, DaskCluster, dask_cluster, postgres, s3, write_home_toml
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Found version mismatch")]
+
+WIDTH = 1e-6
+"""Relative difference of what is multiplied beside other columns, or from another place in memory: MKL's last bits."""
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    with dask_cluster(tmp_path_factory.mktemp("dask"), workers=2) as started:
+        yield started
+
+
+@pytest.fixture
+def home(cluster: DaskCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """A home whose settings name all three."""
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
+    with s3() as endpoint, postgres() as database:
+        write_home_toml(
+            tmp_path / "home",
+            storage={"lake": "s3://edp/lake", "checkpoints": "s3://edp/checkpoints", "endpoint_url": endpoint},
+            executor={"kind": "dask", "scheduler": cluster.address},
+            instance={"postgres": database},
+        )
+        found = Home(tmp_path / "home")
+        found.stored("lake").fs.mkdir("edp")  # type: ignore[union-attr]
+        yield found
+
+
+def test_run__on_dask_s3_and_postgres_makes_the_tables_of_one_process(
+    home: Home, cluster: DaskCluster, tiny_cohort: Path, finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run_edp(home.root, "run", str(tiny_cohort))
+    assert done.returncode == 0, done.stdout + done.stderr + cluster.logs()
+    mine, theirs = tables(home.root), tables(finished[0])
+    assert mine.keys() == theirs.keys()
+    for name, frame in theirs.items():
+        assert_frame_equal(mine[name], frame, check_exact=False, rel_tol=WIDTH, abs_tol=WIDTH)
+    assert pl.concat([each.select(pl.len()) for each in mine.values()]).sum().item() > 10_000
+    # What lies here is no result: the lake and the encoders are in S3, runs and events in PostgreSQL.
+    assert not list(home.root.rglob("part.parquet"))
+    assert not list(home.root.rglob("*.db"))
+    assert len(home.stored("checkpoints").fs.glob("edp/checkpoints/*/encoder/*/encoder.safetensors")) == 6  # type: ignore[union-attr]
+    monkeypatch.setenv("DAGSTER_HOME", str(home.dagster))
+    with dg.DagsterInstance.get() as instance:
+        runs = instance.get_runs()
+    assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
+    assert sum("edp/part" in run.tags for run in runs) > 100
+    again = run_edp(home.root, "run", str(tiny_cohort))
+    assert "\n0 partitions made" in again.stdout, again.stdout + again.stderr
