@@ -130,7 +130,7 @@ class Kubernetes:
     """Pods make the cells of stages with partitions; what is one piece of the cohort this process makes."""
 
     def __init__(self, here: Here, workspace: Workspace, instance: dg.DagsterInstance, number: int) -> None:
-        self.here, self.elsewhere = here, Elsewhere(workspace, lambda: number, Pods(instance, number))
+        self.here, self.elsewhere = here, Elsewhere(workspace, lambda: number, Pods(workspace.home, instance, number))
 
     def make(self, stage: Stage, cells: Sequence[Cell]) -> dict[Cell, Reason]:
         """Make cells of a stage, and return those that failed."""

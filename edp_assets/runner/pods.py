@@ -21,7 +21,7 @@ import dagster as dg
 from edp_assets.runner.execute import StageFailedError
 from edp_assets.runner.parts import Part, make
 from edp_assets.storage.attempts import Reason
-from edp_assets.storage.home import HomeError, replace_text
+from edp_assets.storage.home import Home, HomeError, replace_text
 from edp_assets.storage.lake import Cell
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ ATTEMPTS = 3
 class Pods:
     """Hands parts to pods, so many at once."""
 
-    def __init__(self, instance: dg.DagsterInstance, at_once: int) -> None:
-        """Take the instance's run launcher for a pattern.
+    def __init__(self, home: Home, instance: dg.DagsterInstance, at_once: int) -> None:
+        """Take the instance's run launcher for a pattern; the caller has the home's writer lock.
 
         Raises:
             HomeError: dagster-k8s is not installed, or the instance starts runs otherwise.
@@ -55,7 +55,10 @@ class Pods:
                 f"wanted dagster-k8s's K8sRunLauncher in dagster.yaml, found {type(launcher).__name__}: delete "
                 "$EDP_HOME/dagster/dagster.yaml, which is then written as home.toml says"
             )
-        self._launcher, self._at_once = launcher, at_once
+        self._launcher, self._at_once, self._folder = launcher, at_once, home.root / "parts"
+        self._folder.mkdir(exist_ok=True)
+        for left in self._folder.iterdir():  # by a run that was killed
+            left.unlink(missing_ok=True)
         self._client: DagsterKubernetesClient = DagsterKubernetesClient.production_client()
         self._stopped = Event()
 
@@ -73,9 +76,7 @@ class Pods:
                     future.cancel()
 
     def _make(self, part: Part) -> dict[Cell, Reason]:
-        folder = part.home / "parts"
-        folder.mkdir(exist_ok=True)
-        request, answer = folder / f"{part.name}.json", folder / f"{part.name}.answer.json"
+        request, answer = self._folder / f"{part.name}.json", self._folder / f"{part.name}.answer.json"
         replace_text(request, json.dumps([str(part.home), part.asset, part.cells, part.name]))
         try:
             for attempt in range(ATTEMPTS):

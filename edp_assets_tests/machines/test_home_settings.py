@@ -12,6 +12,7 @@ from edp_assets.automation.build import executor_of_home
 from edp_assets.storage.dagster_yaml import WITHOUT_MARK, _digest, dagster_yaml, is_as_written
 from edp_assets.storage.home import Home, HomeError
 from edp_assets.storage.home_settings import HomeSettingsError, read_home_settings
+from edp_assets.storage.postgres import require_postgres
 
 POSTGRES = '[instance]\npostgres = "postgresql://edp@db.example.org:5432/edp?sslmode=verify-full"\n'
 KUBERNETES = (
@@ -134,3 +135,12 @@ def test_executor_of_home__pods_make_the_steps_of_the_uis_runs_on_kubernetes_alo
     executor = executor_of_home(Home(home))
     assert executor is not None
     assert executor.name == "k8s"
+
+
+@mismatch
+def test_require_postgres__a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("dagster_postgres")
+    require_postgres(Home(tmp_path))
+    (tmp_path / "home.toml").write_text('[instance]\npostgres = "postgresql://edp@127.0.0.1:9/edp"\n')
+    with pytest.raises(HomeError, match=r"wanted PostgreSQL at .*:9/edp, found: .*refused.*Mend \[instance\]"):
+        require_postgres(Home(tmp_path))
