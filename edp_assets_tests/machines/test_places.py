@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from edp_assets import runner
+from edp_assets.assets.stage import REGISTRY
 from edp_assets.runner import Choice, places, run
 from edp_assets.runner.execute import StageFailedError
 from edp_assets.runner.parts import Part, make
@@ -24,7 +25,7 @@ from edp_assets.storage.lake import Cell
 from edp_assets.storage.workspace import Workspace
 from edp_assets_tests.checks.conftest import bind
 from edp_assets_tests.faults.conftest import CASES, CODES, SCORES, SUMS, Planted
-from edp_assets_tests.machines.cluster import DaskCluster, dask_cluster, postgres, write_home_toml
+from edp_assets_tests.machines.cluster import AWS, DaskCluster, dask_cluster, postgres, s3, write_home_toml
 from edp_assets_tests.machines.kube_api import kube_api
 
 pytestmark = pytest.mark.filterwarnings(
@@ -56,12 +57,12 @@ def here(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 def lake(home: Home) -> dict[str, pl.DataFrame]:
-    """Return every stored partition's rows."""
-    return {
-        str(path.relative_to(home.lake)): pl.read_parquet(path, hive_partitioning=False)
-        for path in sorted(home.lake.rglob("part.parquet"))
-        if path.parent.name != "withdrawals"  # says when
-    }
+    """Return every stored partition's rows, wherever the lake lies."""
+    stored, found = Workspace(home).lake, {}
+    for each in REGISTRY.values():
+        for cell in stored.cells(each.spec.asset):
+            found[f"{'/'.join(each.spec.asset)} {cell}"] = stored.read(each.spec.asset, cell)
+    return found
 
 
 def assert_same(home: Home, here: dict[str, pl.DataFrame]) -> None:
@@ -126,7 +127,7 @@ def _die(_: Part) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_dask__with_postgres_makes_what_one_process_makes(
+def test_dask__with_postgres_and_s3_makes_what_one_process_makes(
     small_cohort: Path,
     here: dict[str, pl.DataFrame],
     cluster: DaskCluster,
@@ -135,14 +136,24 @@ def test_dask__with_postgres_makes_what_one_process_makes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home = tmp_path / "home"
-    write_home_toml(home, executor={"kind": "dask", "scheduler": cluster.address}, instance={"postgres": database})
-    found = bind(home, small_cohort, monkeypatch)
-    outcome = run(Workspace(found), Choice(select=SELECT), lambda line: None)
-    assert not outcome.failed
-    assert_same(found, here)
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
+    with s3() as endpoint:
+        write_home_toml(
+            home,
+            storage={"lake": "s3://edp/lake", "endpoint_url": endpoint},
+            executor={"kind": "dask", "scheduler": cluster.address},
+            instance={"postgres": database},
+        )
+        Home(home).stored("lake").fs.mkdir("edp")  # type: ignore[union-attr]
+        found = bind(home, small_cohort, monkeypatch)
+        outcome = run(Workspace(found), Choice(select=SELECT), lambda line: None)
+        assert not outcome.failed
+        assert_same(found, here)
+        assert run(Workspace(found), Choice(select=SELECT), lambda line: None).made == {}
     assert set(statuses()) == {dg.DagsterRunStatus.SUCCESS}
-    assert not list((home / "dagster").rglob("*.db"))  # no SQLite
-    assert run(Workspace(found), Choice(select=SELECT), lambda line: None).made == {}
+    # Neither rows nor SQLite lie here.
+    assert not [*(home / "lake").rglob("*.parquet"), *(home / "dagster").rglob("*.db")]
 
 
 def test_dask__a_worker_that_dies_costs_no_result(
