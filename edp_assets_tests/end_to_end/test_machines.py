@@ -14,7 +14,7 @@ from edp_assets.storage.home import Home
 from edp_assets_tests.end_to_end import test_kills
 from edp_assets_tests.end_to_end.conftest import run_edp
 from edp_assets_tests.end_to_end.test_run import tables
-from edp_assets_tests.machines.cluster import AWS, DaskCluster, dask_cluster, postgres, s3, write_home_toml
+from edp_assets_tests.machines.cluster import AWS, STEADY, DaskCluster, dask_cluster, postgres, s3, write_home_toml
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Found version mismatch")]
 
@@ -38,7 +38,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
 @pytest.fixture
 def home(cluster: DaskCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """A home whose settings name all three."""
-    for name, value in AWS.items():
+    # MKL multiplies as it does for the workers: UMAP makes whole units of a last bit.
+    for name, value in {**AWS, **STEADY}.items():
         monkeypatch.setenv(name, value)
     with s3() as endpoint, postgres() as database:
         write_home_toml(
