@@ -9,6 +9,7 @@ from edp_assets.cohort.check import check_cohort
 from edp_assets.cohort.problems import CohortError, refused
 from edp_assets.runner import Choice, Outcome, run
 from edp_assets.storage.home import Home
+from edp_assets.storage.postgres import require_postgres
 from edp_assets.storage.workspace import Workspace
 
 Say = Callable[[str], None]
@@ -28,7 +29,8 @@ def refresh(home: Home, folder: Path, choice: Choice, say: Say) -> Outcome:
 
     Raises:
         CohortError: the cohort has a problem that stops a run; nothing was written.
-        HomeError: another process is at work in the home, or it holds another cohort.
+        HomeError: another process is at work in the home, or it holds another cohort; or what home.toml names, a
+            database or a cluster, does not answer.
         StageFailedError: a stage failed; what was done before it is kept.
     """
     # Before anything is written: what stops a run is told at once, before any work starts.
@@ -37,6 +39,7 @@ def refresh(home: Home, folder: Path, choice: Choice, say: Say) -> Outcome:
         raise CohortError(refused(problems))
     with home.writing():
         home.prepare()
+        require_postgres(home)
         home.bind(folder)
         if notes := sum(problem.severity != "refused" for problem in problems):
             say(f"{notes} note(s) on the cohort: `edp check {folder}` lists them; what is left out is in `excluded`")

@@ -29,6 +29,19 @@ def settings_of_home(home: Home) -> Settings:
         return Settings()
 
 
+def executor_of_home(home: Home) -> dg.ExecutorDefinition | None:
+    """Return what makes the steps of runs from the UI, as home.toml says: pods, or Dagster's default, processes.
+
+    The jobs' own steps stay in their run's process: what a job's runs are made of is the runner's affair.
+    """
+    executor = home.settings.executor
+    if executor.kind != "kubernetes":
+        return None
+    from dagster_k8s import k8s_job_executor
+
+    return k8s_job_executor.configured({"max_concurrent": executor.max_concurrent} if executor.max_concurrent else {})
+
+
 def build_automation(settings: Settings) -> dg.Definitions:
     """Return jobs, sensors and schedules."""
     sensors = [build_sensor(settings.automation), build_follow_sensor(settings.encoders)]

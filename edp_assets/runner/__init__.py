@@ -17,14 +17,13 @@ from edp_assets.assets.stage import REGISTRY
 from edp_assets.checks.people import is_clean, withdrawn_found
 from edp_assets.runner import changes
 from edp_assets.runner.choice import Choice, Dimensions, chosen_stages, describe, reasons
-from edp_assets.runner.execute import StageFailedError, end_orphans, materialise, tell_checks, tell_looks
+from edp_assets.runner.execute import StageFailedError, end_orphans, tell_checks, tell_looks
 from edp_assets.runner.holding import Failed, Holding
-from edp_assets.runner.ranges import ranges
+from edp_assets.runner.places import places_of
 from edp_assets.runner.retry import retry
 from edp_assets.runner.withdrawing import Withdrawing, tables, withdrawal_lines
 from edp_assets.storage import mirror, warehouse
-from edp_assets.storage.attempts import Reason
-from edp_assets.storage.cells import ASIDE, Cell
+from edp_assets.storage.cells import ASIDE
 from edp_assets.storage.piece_files import remove_finished
 from edp_assets.storage.trained_on import kept_lines
 from edp_assets.storage.verdicts import GATES, Hold, Verdicts
@@ -75,7 +74,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     outcome = Outcome()
     stages = chosen_stages(choice, workspace.settings.encoders)
     _tidy(workspace)
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, places_of(workspace, instance) as places:
         end_orphans(instance, say)
         bring_warehouse_up_to_date(workspace, say)
         withdrawing = Withdrawing(workspace, instance, choice, say)
@@ -104,9 +103,7 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
                 if again := sorted(set(stale) & set(workspace.set_aside(stage.spec.asset))):
                     say(f"    {len(again)} of them because a damaged file was set aside: {describe(again)}")
                 before, rows = time.monotonic(), changes.rows_of(workspace, stage.spec, stale)
-                failed: dict[Cell, Reason] = {}
-                for first, last in ranges(stale, dimensions.order):
-                    failed |= materialise(instance, stage, first, last)
+                failed = places.make(stage, list(stale))
                 outcome.made[name] = len(stale) - len(failed)
                 lost = f", {len(failed)} of {len(stale)} failed" if failed else ""
                 say(f"[{number}/{len(stages)}] {name} done in {time.monotonic() - before:.1f} s{lost}")

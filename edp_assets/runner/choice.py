@@ -112,10 +112,10 @@ class Dimensions:
             found = [{**cell, name: key} for cell in found for key in keys]
         return [cell_of(cell) for cell in found]
 
-    @property
-    def order(self) -> dict[str, list[str]]:
-        """Return the keys of each dimension in the order in which Dagster counts a range."""
-        return {name: list(self.instance.get_dynamic_partitions(name)) for name in DIMENSIONS}
+
+def key_order(instance: dg.DagsterInstance) -> dict[str, list[str]]:
+    """Return the keys of each dimension in the order in which Dagster counts a range."""
+    return {name: list(instance.get_dynamic_partitions(name)) for name in DIMENSIONS}
 
 
 def reasons(stale: Mapping[Cell, Sequence[str]]) -> str:

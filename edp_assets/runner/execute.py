@@ -15,7 +15,7 @@ from edp_assets.storage.attempts import Reason
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.verdicts import GATES, LOOKS
 
-RUN_TAG = "edp/run"
+RUN_TAG, PART_TAG = "edp/run", "edp/part"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 Say = Callable[[str], None]
@@ -25,8 +25,17 @@ class StageFailedError(RuntimeError):
     """A stage failed; the message names it, and says why in the words of what went wrong."""
 
 
-def materialise(instance: dg.DagsterInstance, stage: Stage, first: Cell, last: Cell) -> dict[Cell, Reason]:
+def materialise(
+    instance: dg.DagsterInstance, stage: Stage, first: Cell, last: Cell, part: str | None = None
+) -> dict[Cell, Reason]:
     """Run one asset over a range of partitions in this process (the one place that resolves a job by hand).
+
+    Args:
+        instance: where the run is kept.
+        stage: the asset's.
+        first: the range's first cell.
+        last: its last one.
+        part: the name of the part of a stage that this belongs to, where another process asked for it.
 
     Returns:
         The cells that failed; all others of the range are stored.
@@ -34,7 +43,7 @@ def materialise(instance: dg.DagsterInstance, stage: Stage, first: Cell, last: C
     Raises:
         StageFailedError: the stage as a whole failed.
     """
-    tags = {RUN_TAG: "true"}
+    tags = {RUN_TAG: "true"} | ({PART_TAG: part} if part else {})
     if first:
         start, end = ("|".join(key for _, key in cell) for cell in (first, last))
         tags |= {"dagster/asset_partition_range_start": start, "dagster/asset_partition_range_end": end}
@@ -77,12 +86,18 @@ def tell_looks(instance: dg.DagsterInstance, stages: Iterable[Stage]) -> None:
 
 def end_orphans(instance: dg.DagsterInstance, say: Say) -> None:
     """Mark as failed the runs of this runner that a killed process left open; the caller holds the writer lock."""
+    ended = end_open(instance, {RUN_TAG: "true"}, "The process was killed; a later `edp run` went on from here.")
+    if ended:
+        say(f"an earlier run was killed: {ended} open run(s) marked as failed, going on from what is stored")
+
+
+def end_open(instance: dg.DagsterInstance, tags: dict[str, str], message: str) -> int:
+    """Mark as failed the open runs with these tags, whose processes are dead, and return how many there were."""
     open_statuses = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
-    orphans = instance.get_runs(filters=dg.RunsFilter(statuses=open_statuses, tags={RUN_TAG: "true"}))
+    orphans = instance.get_runs(filters=dg.RunsFilter(statuses=open_statuses, tags=tags))
     for orphan in orphans:
         # The dead run would hold its place in the encoders' pool, and every later one would wait for it. Its place is
         # freed first: a kill between the two leaves the run open, and the next run ends it.
         instance.event_log_storage.free_concurrency_slots_for_run(orphan.run_id)
-        instance.report_run_failed(orphan, message="The process was killed; a later `edp run` went on from here.")
-    if orphans:
-        say(f"an earlier run was killed: {len(orphans)} open run(s) marked as failed, going on from what is stored")
+        instance.report_run_failed(orphan, message=message)
+    return len(orphans)

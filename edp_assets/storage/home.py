@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from edp_assets.storage.dagster_yaml import dagster_yaml, is_as_written, not_in
 from edp_assets.storage.disk import full_disk_told
 
 if TYPE_CHECKING:
@@ -22,40 +23,6 @@ if TYPE_CHECKING:
     from edp_assets.storage.home_settings import HomeSettings
 
 log = logging.getLogger(__name__)
-
-DAGSTER_YAML = """\
-nux:
-  enabled: false
-telemetry:
-  enabled: false
-event_log_storage:
-  module: edp_assets.storage.event_log
-  class: EventLog
-  config: {}
-concurrency:
-  runs:
-    max_concurrent_runs: 2
-    tag_concurrency_limits:
-      - key: edp/what
-        limit: 1
-  pools:
-    default_limit: 1
-    granularity: op
-run_monitoring:
-  enabled: true
-  start_timeout_seconds: 600
-retention:
-  sensor:
-    purge_after_days:
-      skipped: 2
-      failure: 90
-      success: 90
-  schedule:
-    purge_after_days: 90
-python_logs:
-  managed_python_loggers: [edp_assets]
-  python_log_level: INFO
-"""
 
 
 class HomeError(RuntimeError):
@@ -75,7 +42,7 @@ class Home:
 
     @cached_property
     def settings(self) -> HomeSettings:
-        """What home.toml says: where the lake and the checkpoints lie; all defaults where it is not there."""
+        """What home.toml says: of storage, executor and instance; all defaults where it is not there."""
         from edp_assets.storage.home_settings import read_home_settings
 
         return read_home_settings(self.root / "home.toml")
@@ -138,12 +105,23 @@ class Home:
         return self.root / "cohort.json"
 
     def prepare(self) -> None:
-        """Create the folders and Dagster's configuration (telemetry off), and point DAGSTER_HOME here."""
+        """Create the folders and Dagster's configuration (telemetry off), and point DAGSTER_HOME here.
+
+        Raises:
+            HomeError: dagster.yaml was edited by hand, and is of another instance than home.toml's.
+        """
         for folder in (self.dagster, self.lake, self.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
         config = self.dagster / "dagster.yaml"
-        if not config.exists():
-            replace_text(config, DAGSTER_YAML)
+        text = dagster_yaml(self.settings, self.root)
+        stored = config.read_text() if config.exists() else None
+        if stored is None or (stored != text and is_as_written(stored)):
+            replace_text(config, text)
+        elif stored != text and (missing := not_in(stored, text)):
+            raise HomeError(
+                f"{config} was edited by hand and lacks what home.toml asks for: {', '.join(missing)}. Copy it from "
+                "deploy/README.md's examples, or delete the file: it is then written anew."
+            )
         os.environ["DAGSTER_HOME"] = str(self.dagster)
         os.environ["EDP_HOME"] = str(self.root)
 

@@ -13,6 +13,7 @@ import logging
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import IO
 
 from edp_assets.storage import warehouse
@@ -25,6 +26,21 @@ log = logging.getLogger(__name__)
 ALL = "all"
 """The asset of the mark that says that the whole warehouse is to be made again."""
 
+_LEFT: ContextVar[bool] = ContextVar("left to the caller", default=False)
+
+
+@contextmanager
+def left_to_the_run() -> Iterator[None]:
+    """Leave the warehouse alone within: the run that had this made, maybe by another machine, brings it in itself.
+
+    DuckDB takes one writing process, and its file may lie where locks of several machines do not hold.
+    """
+    token = _LEFT.set(True)
+    try:
+        yield
+    finally:
+        _LEFT.reset(token)
+
 
 @contextmanager
 def mirroring(home: Home, lake: Lake, table: str, asset: tuple[str, ...]) -> Iterator[list[Cell]]:
@@ -33,6 +49,9 @@ def mirroring(home: Home, lake: Lake, table: str, asset: tuple[str, ...]) -> Ite
     A warehouse that another program holds, or a damaged one, stops nothing: what it lacks is remembered.
     """
     written: list[Cell] = []
+    if _LEFT.get():
+        yield written
+        return
     with _mark(home, table, "/".join(asset)) as mark:
         finished = False
         try:

@@ -81,10 +81,10 @@ class Deaths:
         """Lay the points: starts of stages, file moves, commits of Dagster's event log, refreshes of the warehouse."""
         import sqlalchemy
 
-        from edp_assets import runner
+        from edp_assets.runner import parts
         from edp_assets.storage import warehouse
 
-        replace, refresh, materialise = os.replace, warehouse.refresh, runner.materialise
+        replace, refresh, materialise = os.replace, warehouse.refresh, parts.materialise
 
         def moving(source: Any, target: Any) -> None:
             self.passes("before a move")
@@ -101,7 +101,7 @@ class Deaths:
             self.starts()
             return materialise(*arguments)
 
-        os.replace, warehouse.refresh, runner.materialise = moving, refreshing, materialising
+        os.replace, warehouse.refresh, parts.materialise = moving, refreshing, materialising
         sqlalchemy.event.listen(sqlalchemy.Engine, "commit", lambda connection: self.passes("in a commit"))
 
 
