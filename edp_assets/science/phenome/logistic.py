@@ -1,0 +1,57 @@
+"""Logistic regression of a binary trait on each of many exposures: its log-likelihood with derivatives."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from edp_assets.science.phenome.design import Design, Floats
+from edp_assets.science.phenome.newton import Evaluate, Fits, maximise
+
+
+def fit_logistic(y: Floats, covariates: Floats, exposures: Floats) -> Fits:
+    """Return the maximum-likelihood fits, the exposure's log odds ratio last among the parameters.
+
+    Args:
+        y: (n_participants,) 0 or 1.
+        covariates: (n_participants, k) with the intercept.
+        exposures: (n_fits, n_participants).
+    """
+    n, k = covariates.shape
+    null = maximise(log_likelihood(Design.of_covariates(covariates), y), _start(y, covariates), n)
+    start = np.tile(np.append(null.parameters, 0.0), (len(exposures), 1))
+    if not null.converged[0]:
+        return _unfit(len(exposures), k + 1)
+    return maximise(log_likelihood(Design(covariates, exposures), y), start, n)
+
+
+def log_likelihood(design: Design, y: Floats) -> Evaluate:
+    """Return the binomial log-likelihood of y with logit link, as `newton.maximise` takes it."""
+
+    def evaluate(parameters: Floats, fits: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        value = np.zeros(len(parameters))
+        gradient = np.zeros((len(parameters), design.k + 1))
+        packed = np.zeros((len(parameters), design.packed))
+        for people in design.blocks():
+            x = design.exposure(people, fits)
+            probability = special.expit(design.predictor(people, x, parameters))
+            residual = y[people] - probability
+            with np.errstate(divide="ignore"):  # of a step too far, which is halved
+                value += np.log1p(-np.abs(residual)).sum(axis=1)
+            gradient += design.gradient(people, x, residual)
+            packed += design.information(people, x, probability * (1 - probability))
+        return value, gradient, design.unpacked(packed)
+
+    return evaluate
+
+
+def _start(y: Floats, covariates: Floats) -> Floats:
+    """Return coefficients (1, k) that give everyone the share of cases, as far as the covariates can."""
+    target = np.full(len(y), special.logit(y.mean()))
+    return np.asarray(np.linalg.lstsq(covariates, target, rcond=None)[0][None, :], np.float64)
+
+
+def _unfit(n_fits: int, n_parameters: int) -> Fits:
+    nothing = np.full((n_fits, n_parameters), np.nan)
+    return Fits(nothing, nothing, nothing[:, 0], np.zeros(n_fits, dtype=bool))
