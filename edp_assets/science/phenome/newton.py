@@ -1,4 +1,4 @@
-"""Newton's method on many concave log-likelihoods at once, each of a few parameters. Which likelihood is not known here."""
+"""Newton's method on many concave log-likelihoods at once, each of a few parameters, whichever they are of."""
 
 from __future__ import annotations
 

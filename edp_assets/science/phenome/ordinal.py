@@ -37,7 +37,7 @@ def fit_ordinal(y: NDArray[np.int64], covariates: Floats, exposures: Floats) -> 
 
 
 def log_likelihood(design: Design, counts: NDArray[np.int64]) -> Evaluate:
-    """Return the log-likelihood of people who are sorted by category, so many in each, as `newton.maximise` takes it."""
+    """Return the log-likelihood of people who are sorted by category, so many in each, as `newton.maximise` has it."""
     n_thresholds = len(counts) - 1
     starts = np.append(0, np.cumsum(counts))
 
@@ -76,7 +76,7 @@ def log_likelihood(design: Design, counts: NDArray[np.int64]) -> Evaluate:
 
 
 def _spacing(thresholds: Floats, counts: NDArray[np.int64], n_parameters: int) -> tuple[Floats, Floats, Floats]:
-    """Return the part of value, gradient and information that is of the thresholds' distances: log(1 - exp(-distance))."""
+    """Return the part of value, gradient and information that is of the thresholds: log(1 - exp(-distance))."""
     n_fits = len(thresholds)
     value, gradient = np.zeros(n_fits), np.zeros((n_fits, n_parameters))
     information = np.zeros((n_fits, n_parameters, n_parameters))

@@ -7,7 +7,8 @@ fitted to the maximum of its likelihood; a trait's null model is fitted once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +41,8 @@ class TraitResult:
         model: what it was tested as; None: not at all.
         n: people who count.
         cases: of a binary trait.
-        beta: (n_phenotypes,) a standard deviation of the phenotype: standard deviations of the rank-normal trait, or log
-            odds; NaN for an unordered trait, which has one a category.
+        beta: (n_phenotypes,) effect of a standard deviation of the phenotype, on the rank-normal trait or on log odds;
+            NaN for an unordered trait, which has one a category.
         standard_error: likewise.
         neg_log_10_p: (n_phenotypes,) t-test, Wald's test, or for an unordered trait the likelihood-ratio test.
         reasons: (n_phenotypes,) why there is no result, or None.
@@ -65,7 +66,9 @@ class TraitResult:
 class PhenomeScan:
     """The phenotypes and covariates of one organ's people, on which traits are tested one after another."""
 
-    def __init__(self, phenotypes: Floats, covariates: Sequence[NDArray[np.floating]], rules: Rules | None = None) -> None:
+    def __init__(
+        self, phenotypes: Floats, covariates: Sequence[NDArray[np.floating]], rules: Rules | None = None
+    ) -> None:
         """Standardise the phenotypes.
 
         Args:
@@ -78,7 +81,9 @@ class PhenomeScan:
         """
         if not np.isfinite(phenotypes).all():
             missing = int((~np.isfinite(phenotypes)).any(axis=1).sum())
-            raise ValueError(f"{missing} of {len(phenotypes)} people have no value of a phenotype; leave them out first")
+            raise ValueError(
+                f"{missing} of {len(phenotypes)} people have no value of a phenotype; leave them out first"
+            )
         self.rules = rules or Rules()
         self._columns = np.column_stack([np.empty((len(phenotypes), 0)), *covariates])
         centred = phenotypes - phenotypes.mean(axis=0)
@@ -158,6 +163,7 @@ def _spread(result: TraitResult, varies: NDArray[np.bool_]) -> TraitResult:
     reasons: list[str | None] = [NOTHING_LEFT] * len(varies)
     for place, reason in zip(places, result.reasons, strict=True):
         reasons[place] = reason
-    statistics = (spread(values) for values in (result.beta, result.standard_error, result.neg_log_10_p))
-    by_level = (spread(v) for v in (result.level_beta, result.level_standard_error)) if result.levels else ()
-    return TraitResult(result.model, result.n, result.cases, *statistics, reasons, result.levels, *by_level)
+    names = ["beta", "standard_error", "neg_log_10_p"]
+    names += ["level_beta", "level_standard_error"] if result.levels else []
+    whole: dict[str, Any] = {name: spread(getattr(result, name)) for name in names}
+    return replace(result, reasons=reasons, **whole)
