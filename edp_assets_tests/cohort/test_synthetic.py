@@ -128,9 +128,9 @@ def test_write_cohort__configuration_is_one_that_settings_take(cohort: Path) -> 
     assert settings.mae.size == "tiny"
     assert {"K76", "E11", "N18", "I50", "I10"} < set(settings.labels.codes)
     assert document["cohort"]["genome_build"] == "GRCh37"
-    for key in ("participants", "diagnoses", "scans", "withdrawn", "variant_to_gene"):
+    files = ("participants", "diagnoses", "scans", "withdrawn", "variant_to_gene")
+    for key in (*files, "traits", "trait_dictionary", "phecode_map"):
         assert (cohort / document["cohort"][key]).is_file()
-    assert "traits" not in document["cohort"]
 
 
 def test_write_cohort__truth_names_variants_that_are_in_the_genotypes(cohort: Path) -> None:

@@ -23,7 +23,7 @@ class Design:
     """The model matrix of many fits that share covariates and differ in the exposure."""
 
     def __init__(self, covariates: Floats, exposures: Floats) -> None:
-        """Keep covariates (n_participants, k), an intercept among them or not, and exposures (n_fits, n_participants)."""
+        """Keep covariates (n_participants, k), with or without an intercept, and exposures (n_fits, n_participants)."""
         self.covariates, self.exposures = covariates, exposures
         self.n_participants, self.k = covariates.shape
         self._upper = np.triu_indices(self.k)
