@@ -22,15 +22,7 @@ def _imaged(run: StageRun, participants: pl.DataFrame) -> pl.DataFrame:
     return participants.select("eid", "sex").join(scans, on="eid", how="semi").sort("eid")
 
 
-@stage(
-    "phenome_dictionary",
-    group=GROUP,
-    dimensions=(),
-    table="phenome_dictionary",
-    inputs={"participants": cohort.participants, "diagnoses": cohort.diagnoses},
-    files=FILES,
-)
-def phenome_dictionary(run: StageRun, participants: pl.DataFrame, diagnoses: pl.DataFrame) -> Stored:
+def read_dictionary(run: StageRun, participants: pl.DataFrame, diagnoses: pl.DataFrame) -> Stored:
     """Every trait of the cohort and every phecode of the imaged people's diagnoses, or why it cannot be tested."""
     people = _imaged(run, participants)
     phecodes = read_phecodes(run.workspace.cohort, diagnoses, people)
@@ -46,19 +38,7 @@ def phenome_dictionary(run: StageRun, participants: pl.DataFrame, diagnoses: pl.
     return Stored(frame.select(empty("phenome_dictionary").columns), metadata=told)
 
 
-@stage(
-    "phenome_traits",
-    group=GROUP,
-    dimensions=(),
-    table="phenome_traits",
-    inputs={
-        "participants": cohort.participants,
-        "diagnoses": cohort.diagnoses,
-        "phenome_dictionary": phenome_dictionary,
-    },
-    files=FILES,
-)
-def phenome_traits(
+def read_values(
     run: StageRun, participants: pl.DataFrame, diagnoses: pl.DataFrame, phenome_dictionary: pl.DataFrame
 ) -> Stored:
     """The imaged people's values of every trait and phecode, a block of traits after another."""
@@ -66,3 +46,17 @@ def phenome_traits(
     phecodes = read_phecodes(run.workspace.cohort, diagnoses, people)
     blocks = phenome_blocks(run.workspace.cohort, phenome_dictionary, people, phecodes)
     return Stored(frame for part in ([empty("phenome_traits")], blocks) for frame in part)
+
+
+PEOPLE = {"participants": cohort.participants, "diagnoses": cohort.diagnoses}
+phenome_dictionary = stage(
+    "phenome_dictionary", group=GROUP, dimensions=(), table="phenome_dictionary", inputs=PEOPLE, files=FILES
+)(read_dictionary)
+phenome_traits = stage(
+    "phenome_traits",
+    group=GROUP,
+    dimensions=(),
+    table="phenome_traits",
+    inputs={**PEOPLE, "phenome_dictionary": phenome_dictionary},
+    files=FILES,
+)(read_values)

@@ -65,7 +65,7 @@ def _exclusions(path: Path, file: str) -> dict[str, frozenset[str]]:
     table = _read(path, file)
     if table.width < 2:
         wanted = "two columns: a phecode, and one whose people are no controls of it"
-        raise _refused(file, "header", wanted, f"the header {', '.join(table.columns)}")
+        raise _refused(file, "header", wanted, ", ".join(table.columns))
     pairs = pl.DataFrame({"of": _canonical(table.to_series(0), file), "who": _canonical(table.to_series(1), file)})
     return {of: frozenset(part["who"]) for (of,), part in pairs.drop_nulls().group_by("of")}
 
@@ -114,7 +114,7 @@ def _column(table: pl.DataFrame, spellings: tuple[str, ...], file: str, *, requi
     if name := next((by_lower[each] for each in spellings if each in by_lower), None):
         return name
     if required:
-        raise _refused(file, "header", f"a column {' or '.join(spellings)}", f"the header {', '.join(table.columns)}")
+        raise _refused(file, "header", f"a column {' or '.join(spellings)}", ", ".join(table.columns))
     return None
 
 

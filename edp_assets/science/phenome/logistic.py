@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from edp_assets.science.phenome.design import Design, Floats
-from edp_assets.science.phenome.newton import Evaluate, Fits, maximise
+from edp_assets.science.phenome.newton import LAST, NONE, Evaluate, Fits, maximise
 
 
 def fit_logistic(y: Floats, covariates: Floats, exposures: Floats) -> Fits:
@@ -19,11 +19,11 @@ def fit_logistic(y: Floats, covariates: Floats, exposures: Floats) -> Fits:
         exposures: (n_fits, n_participants).
     """
     n, k = covariates.shape
-    null = maximise(log_likelihood(Design.of_covariates(covariates), y), _start(y, covariates), n)
+    null = maximise(log_likelihood(Design.of_covariates(covariates), y), _start(y, covariates), n, NONE)
     start = np.tile(np.append(null.parameters, 0.0), (len(exposures), 1))
     if not null.converged[0]:
         return _unfit(len(exposures), k + 1)
-    return maximise(log_likelihood(Design(covariates, exposures), y), start, n)
+    return maximise(log_likelihood(Design(covariates, exposures), y), start, n, LAST)
 
 
 def log_likelihood(design: Design, y: Floats) -> Evaluate:

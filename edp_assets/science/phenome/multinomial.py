@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edp_assets.science.genetics.tails import neg_log_10_p_from_chi2
 from edp_assets.science.phenome.design import Design, Floats
-from edp_assets.science.phenome.newton import Evaluate, maximise
+from edp_assets.science.phenome.newton import NONE, Evaluate, maximise
 
 INFORMATION_BYTES = 2**26
 """Of the information matrices that are held at once: how many exposures are fitted together follows from it."""
@@ -40,13 +40,15 @@ def fit_multinomial(y: NDArray[np.int64], covariates: Floats, exposures: Floats)
     start = np.zeros((1, others, k))
     targets = np.log(np.bincount(y)[1:] / np.count_nonzero(y == 0))
     start[0] = np.linalg.lstsq(covariates, np.tile(targets, (n, 1)), rcond=None)[0].T
-    null = maximise(log_likelihood(Design.of_covariates(covariates), y), start.reshape(1, -1), n)
+    null = maximise(log_likelihood(Design.of_covariates(covariates), y), start.reshape(1, -1), n, NONE)
     coefficients = np.concatenate([null.parameters.reshape(others, k), np.zeros((others, 1))], axis=1).ravel()
     at_once = max(1, INFORMATION_BYTES // (8 * len(coefficients) ** 2))
     fits = []
     for first in range(0, len(exposures), at_once):
         some = exposures[first : first + at_once]
-        found = maximise(log_likelihood(Design(covariates, some), y), np.tile(coefficients, (len(some), 1)), n)
+        found = maximise(
+            log_likelihood(Design(covariates, some), y), np.tile(coefficients, (len(some), 1)), n, slice(k, None, k + 1)
+        )
         by_category = found.parameters.reshape(-1, others, k + 1), found.standard_errors.reshape(-1, others, k + 1)
         chi2 = 2 * (found.log_likelihood - null.log_likelihood)
         # Rounding of two sums over people, each some thousands, may leave less than nothing.

@@ -15,12 +15,18 @@ Evaluate = Callable[[Floats, NDArray[np.int64]], tuple[Floats, Floats, Floats]]
 """Of parameters (n_fits, n_parameters) and which fits they are of: log-likelihood (n_fits,), its gradient (n_fits,
 n_parameters) and information, less its second derivatives (n_fits, n_parameters, n_parameters)."""
 
-CONVERGED = 1e-12
-"""Newton decrement, the squared step in standard errors, below which the next step is the last: it leaves effects right
-to 1e-9 of their standard error, and these to 1e-6."""
+SMALL_STEP = 1e-6
+"""Step of a tested parameter, in standard errors, below which it is the last: steps shrink by their square, so that
+the effect is right to 1e-9 of its standard error, and that error to 1e-6."""
+SMALL_DECREMENT = 1e-10
+"""The same of all parameters together, squared (Newton's decrement). It is looser: where the likelihood has no maximum
+in a covariate's direction (a centre without a case), steps there do not end, though they change nothing any more."""
 RIDGE = 1e-10
-"""Added to the information, a person: a direction in which the likelihood has no maximum (a centre without a case) does
-not make it singular. Ten cases have 1e-7 of their information from it in a biobank."""
+"""Added to the information, a person, so that such a direction does not make it singular. In a biobank it is less than
+1e-6 of the information of ten cases."""
+
+
+EVERY, LAST, NONE = slice(None), slice(-1, None), slice(0)
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,19 @@ class Fits:
     converged: NDArray[np.bool_]
 
 
-def maximise(evaluate: Evaluate, start: Floats, n_participants: int, iterations: int = 50) -> Fits:
-    """Maximise each log-likelihood from its row of `start` (n_fits, n_parameters), whose own rows it leaves alone.
+def maximise(
+    evaluate: Evaluate, start: Floats, n_participants: int, tested: slice = EVERY, iterations: int = 50
+) -> Fits:
+    """Maximise each log-likelihood from its row of `start` (n_fits, n_parameters).
 
     A step that lowers the likelihood is halved. Fits that have converged are evaluated no more.
+
+    Args:
+        evaluate: the log-likelihoods.
+        start: where each begins.
+        n_participants: people that they are sums over.
+        tested: which parameters must have converged, the others as far as the likelihood depends on them.
+        iterations: after so many evaluations what has not converged is given up.
     """
     parameters, step = start.copy(), np.zeros_like(start)
     errors, likelihood = np.full_like(start, np.nan), np.full(len(start), -np.inf)
@@ -59,10 +74,13 @@ def maximise(evaluate: Evaluate, start: Floats, n_participants: int, iterations:
         step[rows] = np.einsum("epq,eq->ep", inverse, gradient[~worse])
         decrement = np.einsum("ep,ep->e", step[rows], gradient[~worse])
         parameters[rows] += step[rows]
-        done = np.abs(decrement) < CONVERGED
+        with np.errstate(invalid="ignore"):
+            deviation = np.sqrt(np.diagonal(inverse, axis1=1, axis2=2))
+        small = (np.abs(step[rows]) <= SMALL_STEP * deviation)[:, tested].all(axis=1)
+        done = small & (np.abs(decrement) < SMALL_DECREMENT)
         likelihood[rows] = value[~worse] + np.where(done, decrement / 2, 0.0)
         converged[rows[done]] = True
-        errors[rows[done]] = np.sqrt(np.diagonal(inverse[done], axis1=1, axis2=2))
+        errors[rows[done]] = deviation[done]
         lost = ~np.isfinite(decrement)
         active = np.concatenate([active[worse], rows[~done & ~lost]])
         if not active.size:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from edp_assets.science.phenome.design import Design, Floats
-from edp_assets.science.phenome.newton import Evaluate, Fits, maximise
+from edp_assets.science.phenome.newton import LAST, NONE, Evaluate, Fits, maximise
 
 
 def fit_ordinal(y: NDArray[np.int64], covariates: Floats, exposures: Floats) -> Fits:
@@ -30,10 +30,10 @@ def fit_ordinal(y: NDArray[np.int64], covariates: Floats, exposures: Floats) -> 
     null = np.append(thresholds, np.zeros(covariates.shape[1]))
     if covariates.shape[1]:
         design = Design.of_covariates(covariates)
-        fit = maximise(log_likelihood(design, counts), null[None, :], len(y))
+        fit = maximise(log_likelihood(design, counts), null[None, :], len(y), NONE)
         null = fit.parameters[0]  # NaN where it did not converge, and then nothing does
     start = np.tile(np.append(null, 0.0), (len(exposures), 1))
-    return maximise(log_likelihood(Design(covariates, exposures), counts), start, len(y))
+    return maximise(log_likelihood(Design(covariates, exposures), counts), start, len(y), LAST)
 
 
 def log_likelihood(design: Design, counts: NDArray[np.int64]) -> Evaluate:
