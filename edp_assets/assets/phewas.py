@@ -30,8 +30,6 @@ CELLS_AT_ONCE = 64
 """Cells of an organ that are scanned together: each trait is prepared once for them."""
 PHENOTYPES_AT_ONCE = 128
 """Phenotypes that are fitted together: of 45,714 people 47 MB."""
-SHOWN = 3
-"""Phenotypes of a cell whose figures are metadata as well, the strongest first."""
 
 
 def phewas(
@@ -151,20 +149,23 @@ def _count(frame: pl.DataFrame, metadata: dict[str, Any]) -> None:
 
 
 def phewas_figures(run: StageRun, phewas: Partition) -> Stored:
-    """A volcano plot of each of the cell's EDPs that any trait is associated with."""
+    """A volcano plot of the cell's EDP that traits are associated with most, or of the first few."""
     from edp_assets.figures.phenome import volcano
 
+    settings = run.workspace.settings.phewas
     album = Album(run, (run["organ"], run["icd10"], "phewas"), ("icd10", "method", "cluster"))
-    limit = -np.log10(run.workspace.settings.phewas.max_p)
     rows = phewas.scan().filter(pl.col("reason").is_null()).collect()
-    hits = rows.filter(pl.col("neg_log_10_p_bonferroni") > limit).sort("neg_log_10_p_value", descending=True)
-    for rank, (method, cluster) in enumerate(hits.select("method", "cluster").unique(maintain_order=True).iter_rows()):
+    hits = rows.filter(pl.col("neg_log_10_p_bonferroni") > -np.log10(settings.max_p))
+    strongest = hits.sort("neg_log_10_p_value", descending=True).select("method", "cluster").unique(maintain_order=True)
+    for method, cluster in strongest.head(settings.figures).iter_rows():
         of = pl.col("method").eq(method) & pl.col("cluster").eq_missing(cluster)
         name = method if cluster is None else f"{method} {cluster}"
         title = f"{run['organ']}, {run['icd10']}, {name} ({run.encoder})"
-        drawn = volcano(rows.filter(of), run.workspace.settings.phewas.max_p, title)
-        album.add("volcano", drawn, icd10=run["icd10"], method=method, cluster=cluster, shown=rank < SHOWN)
-    return album.stored()
+        drawn = volcano(rows.filter(of), settings.max_p, title)
+        album.add("volcano", drawn, icd10=run["icd10"], method=method, cluster=cluster)
+    stored = album.stored()
+    stored.metadata["phenotypes_with_traits"] = strongest.height
+    return stored
 
 
 def phewas_stages(name: str) -> Stage:

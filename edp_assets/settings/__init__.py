@@ -48,7 +48,7 @@ from edp_assets.settings.encoders import (
 )
 from edp_assets.settings.evidence import EvidenceSettings
 from edp_assets.settings.organs import FACES, ORGANS, Face, OrganSettings
-from edp_assets.settings.phenome import PHEWAS_COVARIATES, PhewasSettings
+from edp_assets.settings.phenome import PhewasSettings
 from edp_assets.settings.phenotypes import (
     ClassifierSettings,
     ClusteringSettings,
@@ -65,7 +65,6 @@ __all__ = [
     "COVARIATES",
     "FACES",
     "ORGANS",
-    "PHEWAS_COVARIATES",
     "VIT_SIZES",
     "AlleleFrequencyCheck",
     "AncestrySettings",
