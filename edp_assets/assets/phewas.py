@@ -101,8 +101,12 @@ def scan_traits(
     for first in range(0, placed.height, BLOCK):
         block = stored.filter(pl.col("block") == first // BLOCK).select("eid", "values").collect()
         values = people.select("eid").join(block, on="eid", how="left", maintain_order="left")["values"]
-        for at, (row, kind) in enumerate(placed[first : first + BLOCK].select("row", "kind").iter_rows()):
-            results[row] = scan.test(values.list.get(at).fill_null(np.nan).to_numpy(), kind)
+        of_block = placed[first : first + BLOCK]
+        traits_here = [
+            (values.list.get(at).fill_null(np.nan).to_numpy(), kind) for at, kind in enumerate(of_block["kind"])
+        ]
+        for row, result in zip(of_block["row"], scan.test_all(traits_here), strict=True):
+            results[row] = result
     return results, told
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from edp_assets.science.phenome.design import Design, Floats
+from edp_assets.science.phenome.design import Design, Floats, log_of_product, logistic
 from edp_assets.science.phenome.newton import LAST, NONE, Evaluate, Fits, maximise
 
 
@@ -20,9 +20,9 @@ def fit_logistic(y: Floats, covariates: Floats, exposures: Floats) -> Fits:
     """
     n, k = covariates.shape
     null = maximise(log_likelihood(Design.of_covariates(covariates), y), _start(y, covariates), n, NONE)
-    start = np.tile(np.append(null.parameters, 0.0), (len(exposures), 1))
     if not null.converged[0]:
         return _unfit(len(exposures), k + 1)
+    start = _first_step(y, covariates, exposures, null.parameters[0])
     return maximise(log_likelihood(Design(covariates, exposures), y), start, n, LAST)
 
 
@@ -35,12 +35,11 @@ def log_likelihood(design: Design, y: Floats) -> Evaluate:
         packed = np.zeros((len(parameters), design.packed))
         for people in design.blocks():
             x = design.exposure(people, fits)
-            probability = special.expit(design.predictor(people, x, parameters))
+            probability = logistic(design.predictor(people, x, parameters))
             residual = y[people] - probability
-            with np.errstate(divide="ignore"):  # of a step too far, which is halved
-                value += np.log1p(-np.abs(residual)).sum(axis=1)
+            value += log_of_product(1 - np.abs(residual))
             gradient += design.gradient(people, x, residual)
-            packed += design.information(people, x, probability * (1 - probability))
+            packed += design.information(people, x, probability - probability**2)
         return value, gradient, design.unpacked(packed)
 
     return evaluate
@@ -50,6 +49,17 @@ def _start(y: Floats, covariates: Floats) -> Floats:
     """Return coefficients (1, k) that give everyone the share of cases, as far as the covariates can."""
     target = np.full(len(y), special.logit(y.mean()))
     return np.asarray(np.linalg.lstsq(covariates, target, rcond=None)[0][None, :], np.float64)
+
+
+def _first_step(y: Floats, covariates: Floats, exposures: Floats, null: Floats) -> Floats:
+    """Return where Newton's first step from the null model (k,) leads each fit: one weight serves all of them."""
+    probability = logistic(covariates @ null)
+    weighted = (probability - probability**2)[:, None] * covariates
+    on_covariates = exposures @ weighted
+    share = np.linalg.lstsq(covariates.T @ weighted, on_covariates.T, rcond=1e-12)[0].T
+    squares = np.einsum("ep,ep,p->e", exposures, exposures, probability - probability**2)
+    beta = exposures @ (y - probability) / (squares - np.einsum("ek,ek->e", share, on_covariates))
+    return np.concatenate([null - share * beta[:, None], beta[:, None]], axis=1)
 
 
 def _unfit(n_fits: int, n_parameters: int) -> Fits:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from edp_assets.science.phenome.design import Design, Floats
+from edp_assets.science.phenome.design import Design, Floats, log_of_product, logistic
 from edp_assets.science.phenome.newton import LAST, NONE, Evaluate, Fits, maximise
 
 
@@ -55,12 +55,11 @@ def log_likelihood(design: Design, counts: NDArray[np.int64]) -> Evaluate:
                 for at, above in ((category, False), (category - 1, True)):
                     if not 0 <= at < n_thresholds:
                         continue
-                    below = special.expit(thresholds[:, at, None] - predictor)
+                    below = logistic(thresholds[:, at, None] - predictor)
                     observed = 1 - below if above else below
                     residual = -below if above else 1 - below
-                    curvature = below * (1 - below)
-                    with np.errstate(divide="ignore"):
-                        value += np.log(observed).sum(axis=1)
+                    curvature = below * observed if above else below * residual
+                    value += log_of_product(observed)
                     slope -= residual
                     weight += curvature
                     gradient[:, at] += residual.sum(axis=1)
