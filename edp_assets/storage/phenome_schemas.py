@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, Column, Schema
+from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, Column, Schema, Vector
 
 _TRAIT: Schema = {
     "trait": Column(pl.String, "column of the traits' table, or phecode:<number>"),
@@ -31,6 +31,7 @@ PHENOME: dict[str, Schema] = {
             pl.List(pl.Float64), "their values, NaN where missing; of a phecode 1 a case, 0 a control, NaN neither"
         ),
     },
+    # Statistics are rounded to Float32: what is tested beside a phenotype moves the last bits of matrix products.
     "phewas": {
         **PHENOTYPE,
         **_TRAIT,
@@ -40,24 +41,22 @@ PHENOME: dict[str, Schema] = {
         "n": Column(pl.Int64, "people tested, or who have it where it is not tested"),
         "cases": Column(pl.Int64, "cases of what is tested as a binary trait", nullable=True),
         "beta": Column(
-            pl.Float64,
+            pl.Float32,
             "effect of one standard deviation of the phenotype: standard deviations of the rank-normal trait, log odds "
             "(binary), log odds of more (ordinal); null for an unordered trait",
             nullable=True,
         ),
-        "standard_error": Column(pl.Float64, "of beta", nullable=True),
+        "standard_error": Column(pl.Float32, "of beta", nullable=True),
         "neg_log_10_p_value": Column(
-            pl.Float64, "-log10 p: t-test, Wald's, of an unordered trait the likelihood-ratio test", nullable=True
+            pl.Float32, "-log10 p: t-test, Wald's, of an unordered trait the likelihood-ratio test", nullable=True
         ),
-        "neg_log_10_p_bonferroni": Column(pl.Float64, "the same, for all traits of the phenotype", nullable=True),
+        "neg_log_10_p_bonferroni": Column(pl.Float32, "the same, for all traits of the phenotype", nullable=True),
         "neg_log_10_q_value": Column(
-            pl.Float64, "-log10 false discovery rate (Benjamini and Hochberg), likewise", nullable=True
+            pl.Float32, "-log10 false discovery rate (Benjamini and Hochberg), likewise", nullable=True
         ),
         "levels": Column(pl.List(pl.String), "of an unordered trait: categories, the reference first", nullable=True),
-        "level_betas": Column(
-            pl.List(pl.Float64), "log odds of each other category against the reference, likewise", nullable=True
-        ),
-        "level_standard_errors": Column(pl.List(pl.Float64), "of level_betas", nullable=True),
+        "level_betas": Column(Vector, "log odds of each other category against the reference, likewise", nullable=True),
+        "level_standard_errors": Column(Vector, "of level_betas", nullable=True),
         "reason": Column(pl.String, "why there is no result; null: there is", nullable=True),
     },
     "phewas_figures": {
