@@ -58,6 +58,7 @@ PHENOME: dict[str, Schema] = {
         "level_betas": Column(Vector, "log odds of each other category against the reference, likewise", nullable=True),
         "level_standard_errors": Column(Vector, "of level_betas", nullable=True),
         "reason": Column(pl.String, "why there is no result; null: there is", nullable=True),
+        "source": Column(pl.String, "hash of scores, values, people and covariates: the same are not fitted again"),
     },
     "phewas_figures": {
         "encoder": ENCODER,

@@ -12,6 +12,7 @@ import pytest
 from edp_assets.assets.phenome import phenome_dictionary, phenome_traits, read_dictionary, read_values
 from edp_assets.assets.phewas import PHEWAS, phewas, phewas_figures
 from edp_assets.assets.stage import REGISTRY, StageRun
+from edp_assets.science.phenome.scan import PhenomeScan
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Cell, Stored, cell_of
 from edp_assets.storage.schemas import conform, empty
@@ -163,6 +164,32 @@ def test_phewas__planted_traits_are_found_and_every_trait_is_told_of(workspace: 
     assert (fat["model"], fat["n"], fat["cases"], fat["category"]) == ("linear", N - 1, None, "blood")
     case = first.row(by_predicate=(pl.col("cluster") == 0) & (pl.col("trait") == "phecode:571.5"), named=True)
     assert (case["model"], case["cases"]) == ("logistic", len(set(CASES) - {EIDS[0]}))
+
+
+def test_phewas__a_changed_trait_is_tested_and_the_others_are_taken_over(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = {CELL: [LATENT, np.cos(LATENT)]}
+    (before,), (told,) = scanned(workspace, cells, empty("relatives"))
+    assert told["results_taken_over"] == 0
+    workspace.lake.write(("mae", "phewas"), CELL, "phewas", Stored(before), "")
+    tested: list[str] = []
+    test = PhenomeScan.test
+    monkeypatch.setattr(PhenomeScan, "test", lambda scan, values, kind: tested.append(kind) or test(scan, values, kind))
+    (again,), (told,) = scanned(workspace, cells, empty("relatives"))
+    assert (tested, told["results_taken_over"]) == ([], 2 * 8)
+    assert again.equals(before)
+    # One phenotype is another, and one trait of the other: what they touch is tested, and comes out as if all were.
+    folder = workspace.cohort.folder
+    table = pl.read_csv(folder / "traits.csv")
+    table.with_columns(steps=pl.col("steps").reverse()).write_csv(folder / "traits.csv")
+    cells = {CELL: [LATENT, np.sin(LATENT)]}
+    (mixed,), (told,) = scanned(workspace, cells, empty("relatives"))
+    assert told["results_taken_over"] == 7
+    workspace.lake.path(("mae", "phewas"), CELL).unlink()
+    (fresh,), _ = scanned(workspace, cells, empty("relatives"))
+    assert mixed.drop("source").equals(fresh.drop("source"))
+    assert not mixed.equals(before)
 
 
 def test_phewas__relatives_are_left_out(workspace: Workspace) -> None:

@@ -26,11 +26,12 @@ def fit_linear(y: Floats, basis: Floats, exposures: Floats) -> LinearFits:
     Args:
         y: (n_participants,).
         basis: (n_participants, k) orthonormal covariates with the intercept.
-        exposures: (n_fits, n_participants).
+        exposures: (n_fits, n_participants), centred, and hardly correlated with the covariates.
     """
-    left, y = residualise(exposures.T, basis), residualise(y, basis)
-    xx = np.einsum("pe,pe->e", left, left)
-    beta = y @ left / xx
+    y = residualise(y, basis)
+    # Only products are needed: no exposure is copied. Without the covariates' part in all people, little is taken off.
+    xx = np.einsum("ep,ep->e", exposures, exposures) - np.square(exposures @ basis).sum(axis=1)
+    beta = exposures @ y / xx
     degrees = len(y) - basis.shape[1] - 1
     residual = np.maximum(y @ y - beta**2 * xx, 0.0)
     error = np.sqrt(residual / degrees / xx)

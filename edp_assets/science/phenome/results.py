@@ -11,38 +11,56 @@ import polars as pl
 from edp_assets.science.phenome.scan import TraitResult
 from edp_assets.science.phenotypes.enrichment import corrected
 
+STATISTICS: dict[str, Any] = {
+    "model": pl.String,
+    "n": pl.Int64,
+    "cases": pl.Int64,
+    **dict.fromkeys(("beta", "standard_error", "neg_log_10_p_value"), pl.Float32),
+    "levels": pl.List(pl.String),
+    **dict.fromkeys(("level_betas", "level_standard_errors"), pl.List(pl.Float32)),
+    "reason": pl.String,
+}
+"""Columns of one trait's result; those of all traits together follow from them."""
 
-def results_frame(dictionary: pl.DataFrame, results: Sequence[TraitResult | None], phenotype: int) -> pl.DataFrame:
-    """Return the rows of one phenotype.
+
+def results_frame(
+    dictionary: pl.DataFrame,
+    results: Sequence[TraitResult | None],
+    phenotype: int,
+    earlier: pl.DataFrame,
+    sources: Sequence[str],
+) -> tuple[pl.DataFrame, int]:
+    """Return the rows of one phenotype, and how many of them are earlier ones.
 
     Args:
         dictionary: trait, description, category, kind, levels, reason; one row a trait.
-        results: of each row; None where the dictionary has a reason.
+        results: of each row; None where the dictionary has a reason, or the earlier row stands.
         phenotype: its place among those scanned.
+        earlier: rows as these, of the traits there were before.
+        sources: what each row is made from, empty where the dictionary has a reason: an earlier one of the same stays.
     """
-    rows = [
-        _untested(reason) if result is None else _tested(result, phenotype, levels)
-        for result, levels, reason in zip(results, dictionary["levels"], dictionary["reason"], strict=True)
-    ]
-    numbers: dict[str, Any] = dict.fromkeys(("beta", "standard_error", "neg_log_10_p_value"), pl.Float64)
-    lists = {
-        "levels": pl.List(pl.String),
-        "level_betas": pl.List(pl.Float64),
-        "level_standard_errors": pl.List(pl.Float64),
-    }
-    counts = {"model": pl.String, "n": pl.Int64, "cases": pl.Int64}
-    schema: dict[str, Any] = {**counts, **numbers, "levels": pl.List(pl.String), **lists, "reason": pl.String}
-    frame = dictionary.select("trait", "description", "category", "kind").hstack(pl.DataFrame(rows, schema=schema))
-    p = frame["neg_log_10_p_value"].to_numpy()
+    kept = {row["trait"]: row for row in earlier.select("trait", "source", *STATISTICS).iter_rows(named=True)}
+    rows, copied = [], 0
+    columns = dictionary["trait"], dictionary["levels"], dictionary["reason"]
+    for trait, levels, reason, result, source in zip(*columns, results, sources, strict=True):
+        before = kept.get(trait)
+        if reason is not None:
+            rows.append({"n": 0, "reason": reason})
+        elif before is not None and before["source"] == source:
+            rows.append({name: before[name] for name in STATISTICS})
+            copied += 1
+        else:
+            assert result is not None  # noqa: S101
+            rows.append(_tested(result, phenotype, levels))
+    found = pl.DataFrame(rows, schema=STATISTICS)
+    frame = dictionary.select("trait", "description", "category", "kind").hstack(found)
+    p = frame["neg_log_10_p_value"].cast(pl.Float64).to_numpy()
     tested = np.isfinite(p)
     bonferroni, q_value = np.full(len(p), np.nan), np.full(len(p), np.nan)
     bonferroni[tested], q_value[tested] = corrected(p[tested])
     more = {"neg_log_10_p_bonferroni": bonferroni, "neg_log_10_q_value": q_value}
-    return frame.with_columns(pl.Series(name, values).fill_nan(None) for name, values in more.items())
-
-
-def _untested(reason: str | None) -> dict[str, object]:
-    return {"n": 0, "reason": reason}
+    frame = frame.with_columns(pl.Series(name, values).fill_nan(None) for name, values in more.items())
+    return frame.with_columns(source=pl.Series(sources, dtype=pl.String)), copied
 
 
 def _tested(result: TraitResult, phenotype: int, names: pl.Series | None) -> dict[str, object]:

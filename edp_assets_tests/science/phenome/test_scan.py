@@ -10,6 +10,7 @@ from scipy import stats
 from edp_assets.science.phenome.results import results_frame
 from edp_assets.science.phenome.scan import NO_MAXIMUM, NOTHING_LEFT, PhenomeScan, TraitResult
 from edp_assets.science.phenome.traits import Rules
+from edp_assets.storage.schemas import empty
 
 N = 800
 KINDS = {
@@ -140,7 +141,9 @@ def test_results_frame__every_trait_has_a_result_or_a_reason() -> None:
         }
     )
     results: list[TraitResult | None] = [scan.test(v, kind) for v, kind in zip(values.values(), kinds, strict=False)]
-    frame = results_frame(dictionary, [*results, None], 1)
+    sources = ["1", "2", "3", "4", ""]
+    frame, copied = results_frame(dictionary, [*results, None], 1, empty("phewas"), sources)
+    assert copied == 0
     assert frame["trait"].to_list() == [*values, "unknown"]
     assert frame.filter(pl.col("reason").is_null())["trait"].to_list() == ["planted", "null", "diet"]
     assert frame["reason"].to_list()[3:] == [
@@ -148,13 +151,25 @@ def test_results_frame__every_trait_has_a_result_or_a_reason() -> None:
     ]  # fmt: skip
     statistics = ["beta", "standard_error", "neg_log_10_p_value", "neg_log_10_p_bonferroni", "neg_log_10_q_value"]
     assert frame[3:].select(statistics).null_count().row(0) == (2,) * 5
-    p = frame["neg_log_10_p_value"].to_numpy()[:3]
-    np.testing.assert_allclose(frame["neg_log_10_p_bonferroni"].to_numpy()[:3], np.maximum(p - np.log10(3), 0))
+    p = frame["neg_log_10_p_value"].cast(pl.Float64).to_numpy()[:3]
+    np.testing.assert_allclose(
+        frame["neg_log_10_p_bonferroni"].to_numpy()[:3], np.maximum(p - np.log10(3), 0), rtol=1e-6
+    )
     q = stats.false_discovery_control(10.0**-p)
-    np.testing.assert_allclose(10.0 ** -frame["neg_log_10_q_value"].to_numpy()[:3], q, rtol=1e-9)
+    np.testing.assert_allclose(10.0 ** -frame["neg_log_10_q_value"].to_numpy()[:3], q, rtol=1e-6)
     diet = frame.row(2, named=True)
     assert diet["beta"] is None
     assert sorted(diet["levels"]) == ["fish", "meat", "neither"]
     betas = dict(zip(diet["levels"][1:], diet["level_betas"], strict=True)) | {diet["levels"][0]: 0.0}
     assert betas["neither"] > max(betas["meat"], betas["fish"]) + 0.5
     assert frame["level_betas"].is_null().to_list() == [True, True, False, True, True]
+    # What was made from the same is taken over, corrections included; what was not is as it is found now.
+    labels = {"encoder": "mae", "organ": "liver", "icd10": "K76", "method": "classifier", "cluster": None}
+    earlier = frame.with_columns(pl.lit(value).alias(name) for name, value in labels.items())
+    again, copied = results_frame(
+        dictionary, [None, None, results[2], None, None], 1, earlier, ["1", "2", "x", "4", ""]
+    )
+    assert copied == 3
+    assert again.drop("source").equals(frame.drop("source"))
+    with pytest.raises(AssertionError):
+        results_frame(dictionary, [None] * 5, 1, earlier, ["1", "y", "3", "4", ""])
