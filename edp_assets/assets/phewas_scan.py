@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from edp_assets.storage.lake import LakeError
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partition
 
-DIGEST = 12
-"""Hexadecimal digits that tell what a row was made from."""
+DIGEST = 10
+"""Hexadecimal digits that tell of scores, or of values: a row was made from the two."""
 
 
 class Earlier:
@@ -47,6 +48,29 @@ class Earlier:
         return self._rows.filter(pl.col("method") == method, pl.col("cluster").eq_missing(cluster))
 
 
+@dataclass
+class _Group:
+    """Phenotypes that are scanned together: those whose scores and people are as they were, or the others."""
+
+    places: list[int]
+    scan: Any
+    known: list[set[str]]
+    found: dict[int, Any] = field(default_factory=dict)
+
+    def test(self, block: Sequence[tuple[int, str]], values: np.ndarray, sources: Sequence[Sequence[str]]) -> None:
+        """Test those traits of a block (row and kind of each) that any of the phenotypes has no earlier result of.
+
+        `sources` has of each phenotype what each trait's result is made from.
+        """
+        wanted = [
+            at
+            for at in range(len(block))
+            if any(sources[i][at] not in known for i, known in zip(self.places, self.known, strict=True))
+        ]
+        results = self.scan.test_all([(values[:, at], block[at][1]) for at in wanted])
+        self.found |= {block[at][0]: result for at, result in zip(wanted, results, strict=True)}
+
+
 def scan_traits(
     run: StageRun,
     phenotypes: Sequence[pl.DataFrame],
@@ -62,47 +86,59 @@ def scan_traits(
         inputs: participants, relatives, the phenome's dictionary and values.
     """
     from edp_assets.science.phenome.results import results_frame
-    from edp_assets.science.phenome.scan import PhenomeScan
-    from edp_assets.science.phenome.traits import Rules
 
     participants, relatives, dictionary, traits = inputs
     settings = run.workspace.settings.phewas
     people, scores, covariates, told = tested_people(phenotypes, participants, relatives, settings)
-    rules = Rules(settings.min_cases, settings.min_people)
-    made_from = digest(run.spec.code_version, rules, people["eid"].to_list(), *covariates)
+    made_from = digest(
+        run.spec.code_version, settings.min_cases, settings.min_people, people["eid"].to_list(), *covariates
+    )
     of_scores = [digest(made_from, column) for column in scores.T]
-    known = [dict(rows.select("trait", "source").iter_rows()) for rows in earlier]
-    groups = [[i for i, rows in enumerate(known) if bool(rows) == there] for there in (False, True)]
-    scans = [PhenomeScan(scores[:, group], covariates, rules) if group else None for group in groups]
-    results: list[list[Any]] = [[None] * dictionary.height for _ in groups]
+    groups = _grouped(scores, covariates, settings, of_scores, [set(rows["source"]) for rows in earlier])
     sources = [[""] * dictionary.height for _ in phenotypes]
     placed = dictionary.with_row_index("row").filter(pl.col("place").is_not_null()).sort("place")
     stored = traits.scan()
     for first in range(0, placed.height, BLOCK):
-        values = _values(stored, people, first // BLOCK)
-        of_block = placed[first : first + BLOCK].select("row", "trait", "kind", "levels").rows()
-        of_values = [
-            digest(kind, levels, column) for (_, _, kind, levels), column in zip(of_block, values.T, strict=False)
-        ]
-        for i, of_score in enumerate(of_scores):
-            for (row, *_), of_trait in zip(of_block, of_values, strict=True):
-                sources[i][row] = digest(of_score, of_trait)
-        for group, scan, found in zip(groups, scans, results, strict=True):
-            wanted = [
-                at for at, (row, name, *_) in enumerate(of_block)
-                if any(known[i].get(name) != sources[i][row] for i in group)
-            ]  # fmt: skip
-            if scan is not None and wanted:
-                tested = scan.test_all([(values[:, at], of_block[at][2]) for at in wanted])
-                for at, result in zip(wanted, tested, strict=True):
-                    found[of_block[at][0]] = result
+        of_block, values = placed[first : first + BLOCK], _values(stored, people, first // BLOCK)
+        rows = of_block["row"].to_list()
+        described = of_block.select("kind", "levels").rows()
+        of_values = [digest(*about, column) for about, column in zip(described, values.T, strict=True)]
+        of_pairs = [[of_score + of_trait for of_trait in of_values] for of_score in of_scores]
+        for mine, pairs in zip(sources, of_pairs, strict=True):
+            for row, source in zip(rows, pairs, strict=True):
+                mine[row] = source
+        for group in groups:
+            group.test(list(zip(rows, of_block["kind"], strict=True)), values, of_pairs)
+    frames: dict[int, pl.DataFrame] = {}
     told["results_taken_over"] = 0
-    frames: list[pl.DataFrame] = [pl.DataFrame()] * len(phenotypes)
-    for group, found in zip(groups, results, strict=True):
-        for place, i in enumerate(group):
-            frames[i], copied = results_frame(dictionary, found, place, earlier[i], sources[i])
+    for group in groups:
+        results = [group.found.get(row) for row in range(dictionary.height)]
+        for place, i in enumerate(group.places):
+            frames[i], copied = results_frame(dictionary, results, place, earlier[i], sources[i])
             told["results_taken_over"] += copied
-    return frames, told
+    return [frames[i] for i in range(len(phenotypes))], told
+
+
+def _grouped(
+    scores: np.ndarray,
+    covariates: list[np.ndarray],
+    settings: PhewasSettings,
+    of_scores: Sequence[str],
+    known: Sequence[set[str]],
+) -> list[_Group]:
+    """Return the phenotypes whose earlier rows are of the same scores, and the others, as groups that are scanned."""
+    from edp_assets.science.phenome.scan import PhenomeScan
+    from edp_assets.science.phenome.traits import Rules
+
+    rules = Rules(settings.min_cases, settings.min_people)
+    same = [any(source.startswith(of_score) for source in of) for of_score, of in zip(of_scores, known, strict=True)]
+    groups = []
+    for as_before in (False, True):
+        places = [i for i, each in enumerate(same) if each == as_before]
+        if places:
+            scan = PhenomeScan(scores[:, places], covariates, rules)
+            groups.append(_Group(places, scan, [known[i] for i in places]))
+    return groups
 
 
 def digest(*parts: Any) -> str:
