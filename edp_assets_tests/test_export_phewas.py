@@ -17,7 +17,15 @@ from edp_assets.storage.schemas import empty
 @pytest.fixture
 def workspace(tmp_path: Path) -> SimpleNamespace:
     lake = Lake(tmp_path / "lake")
-    label = {"encoder": "mae", "organ": "liver", "icd10": "K76", "n": 900, "category": "blood", "kind": "continuous"}
+    label = {
+        "encoder": "mae",
+        "organ": "liver",
+        "icd10": "K76",
+        "n": 900,
+        "category": "blood",
+        "kind": "continuous",
+        "source": "0",
+    }
     rows = [
         {**label, "method": method, "cluster": cluster, "trait": trait, "description": trait, **statistics}
         for method, cluster in (("classifier", None), ("clustering", 2))
