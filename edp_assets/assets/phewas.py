@@ -117,7 +117,7 @@ def phewas_stages(name: str) -> Stage:
         },
         streamed=("edp_scores", "phenome_traits"),
         at_once=CELLS_AT_ONCE,
-        settings=("phewas",),
+        settings=("phewas.covariates", "phewas.min_cases", "phewas.min_people"),
         kinds={"numpy", "parquet"},
     )(phewas)
     stage(
@@ -127,7 +127,7 @@ def phewas_stages(name: str) -> Stage:
         table="phewas_figures",
         inputs={"phewas": scan},
         streamed=("phewas",),
-        settings=("phewas",),
+        settings=("phewas.max_p", "phewas.figures"),
         kinds={"matplotlib", "parquet"},
     )(phewas_figures)
     return scan
