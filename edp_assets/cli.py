@@ -309,14 +309,17 @@ def report() -> None:
 @click.option(
     "--method", default=None, help="One method alone, or a baseline (icd10_whole_cohort, ...); else every EDP."
 )
+@click.option("--phewas", is_flag=True, help="The phenome-wide scan instead, as PHESANT's results.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the files.")
 @_readable
-def export(organ: str | None, icd10: str | None, encoder: str, method: str | None, out: Path) -> None:
+def export(organ: str | None, icd10: str | None, encoder: str, method: str | None, phewas: bool, out: Path) -> None:
     """Write stored summary statistics as GWAS-SSF v1.0, a .tsv.gz with its -meta.yaml for each phenotype."""
     from edp_assets.export import Asked
     from edp_assets.export import export as write
     from edp_assets.storage.workspace import Workspace
 
+    if phewas:
+        from edp_assets.export_phewas import export_phewas as write
     write(Workspace.current(), Asked(organ, icd10, encoder, method), out, _say)
 
 

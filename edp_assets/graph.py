@@ -17,8 +17,10 @@ from edp_assets.assets import (
     genes,
     imaging,
     permutation,
+    phenome,
     phenotype_figures,
     phenotypes,
+    phewas,
     regional_figures,
 )
 from edp_assets.assets.stage import REGISTRY
@@ -47,6 +49,8 @@ STAGES = (
     permutation,
     baselines,
     few_shot,
+    phenome,
+    phewas,
 )
 """The modules whose import defines the stages, in the order of the flow."""
 

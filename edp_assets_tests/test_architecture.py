@@ -23,6 +23,7 @@ RANKS = {
     "edp_assets.partitions": 4,
     "edp_assets.summary": 5,
     "edp_assets.export": 5,
+    "edp_assets.export_phewas": 6,
     "edp_assets.gwas": 5,
     "edp_assets.assets": 5,
     "edp_assets.checks": 6,

@@ -78,8 +78,13 @@ class Enrolled:
 
     def without_relatives(self, people: pl.DataFrame) -> pl.DataFrame:
         """Return the people less those who are to be left out for a relative among them."""
-        of_here = self.relatives.filter("left_out").join(people, left_on="relative", right_on="eid", how="semi")
-        return people.join(of_here, on="eid", how="anti", maintain_order="left")
+        return without_relatives(people, self.relatives)
+
+
+def without_relatives(people: pl.DataFrame, relatives: pl.DataFrame) -> pl.DataFrame:
+    """Return the people (eid among the columns) less those who are to be left out for a relative among them."""
+    of_here = relatives.filter("left_out").join(people, left_on="relative", right_on="eid", how="semi")
+    return people.join(of_here, on="eid", how="anti", maintain_order="left")
 
 
 def genotyped_sample(run: StageRun, people: pl.DataFrame, enrolled: Enrolled, stage: str, organ: str | None) -> Sample:

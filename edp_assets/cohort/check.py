@@ -15,6 +15,7 @@ from edp_assets.cohort.factors import factor_problems
 from edp_assets.cohort.kinship import kinship_needed, read_kinship
 from edp_assets.cohort.label_sets import choose_labels, read_label_sets
 from edp_assets.cohort.labels import case_table, choose_codes, roll_up
+from edp_assets.cohort.phecodes import read_phecode_map
 from edp_assets.cohort.problems import Problem, format_problems, refused
 from edp_assets.cohort.scan_files import check_scan_files
 from edp_assets.cohort.scans import read_scan_rows
@@ -60,6 +61,7 @@ def check_cohort(
         problems += read.problems
     problems += kinship_needed(cohort, participants.table.height)
     problems += _check_traits(cohort, traits.table["eid"], known)
+    problems += read_phecode_map(cohort)[1]
     if known is not None:
         problems += factor_problems(cohort, participants.table, traits.table)
     problems += _check_codes(cohort, diagnoses.table, labels.table, scans.table)

@@ -33,7 +33,10 @@ BUILD_ALIASES = {
 CHROMOSOMES = (*(str(i) for i in range(1, 23)), "X", "Y", "MT")
 GENOTYPE_FORMATS = (".bed", ".pgen", ".bgen")
 REQUIRED = ("name", "genome_build", "participants", "diagnoses", "scans")
-OPTIONAL = ("withdrawn", "traits", "trait_dictionary", "variant_to_gene", "credible_sets", "gene_table")
+OPTIONAL = (
+    "withdrawn", "traits", "trait_dictionary", "phecode_map", "phecode_definitions", "phecode_exclusions",
+    "variant_to_gene", "credible_sets", "gene_table",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,11 @@ class Cohort:
         diagnoses: table, `schema.DIAGNOSES`.
         scans: table, `schema.SCANS`.
         withdrawn: eids, one a line; None: nobody withdrew.
-        traits: table for the PheWAS: eid and one column a trait; None: no PheWAS.
+        traits: table for the PheWAS: eid and one column a trait; None: phecodes alone.
         trait_dictionary: table, `schema.TRAIT_DICTIONARY`.
+        phecode_map: published map of ICD-10 to phecodes, see `cohort.phecodes`; None: no phecodes.
+        phecode_definitions: published table of phecodes, for those the map says too little of.
+        phecode_exclusions: published pairs of phecodes; None: the map's exclusion ranges.
         variant_to_gene: table, `schema.VARIANT_TO_GENE`, or one as Open Targets publishes it; None: no genes.
         credible_sets: Open Targets' credible sets, which its L2G needs; None: no L2G.
         gene_table: table, `schema.GENES`; None: no variant goes to its nearest gene.
@@ -67,6 +73,9 @@ class Cohort:
     withdrawn: Path | None
     traits: Path | None
     trait_dictionary: Path | None
+    phecode_map: Path | None
+    phecode_definitions: Path | None
+    phecode_exclusions: Path | None
     variant_to_gene: Path | None
     credible_sets: Path | None
     gene_table: Path | None
@@ -164,6 +173,9 @@ def parse_cohort(folder: Path) -> tuple[Cohort | None, list[Problem]]:
         withdrawn=paths.get("withdrawn"),
         traits=paths.get("traits"),
         trait_dictionary=paths.get("trait_dictionary"),
+        phecode_map=paths.get("phecode_map"),
+        phecode_definitions=paths.get("phecode_definitions"),
+        phecode_exclusions=paths.get("phecode_exclusions"),
         variant_to_gene=paths.get("variant_to_gene"),
         credible_sets=paths.get("credible_sets"),
         gene_table=paths.get("gene_table"),

@@ -5,6 +5,8 @@ Only the tables belong here; what a kind of trait means to a test is in `science
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import polars as pl
 
 from edp_assets.cohort.config import Cohort, did_you_mean
@@ -38,17 +40,32 @@ def read_trait_dictionary(cohort: Cohort) -> Read:
     return Read(frame.drop("row"), problems)
 
 
-def read_traits(cohort: Cohort) -> Read:
+def trait_names(cohort: Cohort) -> list[str]:
+    """Return the columns of the traits' table but eid, in its order; none where there is no such table."""
+    if cohort.traits is None:
+        return []
+    _, header, _ = read_text_table(cohort.traits, cohort.label(cohort.traits), "eid".__eq__, ["eid"])
+    return [name for name in header if name != "eid"]
+
+
+def read_traits(cohort: Cohort, names: Collection[str] | None = None) -> Read:
     """Read the traits: eid and a column a trait, nobody who withdrew; no columns but eid where there is no such table.
 
     Traits that the dictionary calls continuous, binary or ordinal are Float64 (a text for a number is "refused");
     categorical ones, and those outside the dictionary, are String.
+
+    Args:
+        cohort: the cohort.
+        names: traits to read, of a table too wide to be read whole; None: all.
     """
     if cohort.traits is None:
         return Read(empty({"eid": EID}))
     file = cohort.label(cohort.traits)
     withdrawn, _ = read_withdrawn(cohort)  # its problems are told by read_participants
-    frame, header, problems = read_text_table(cohort.traits, file, lambda _: True, ["eid"])
+    wanted = None if names is None else {"eid", *names}
+    frame, header, problems = read_text_table(
+        cohort.traits, file, lambda name: wanted is None or name in wanted, ["eid"]
+    )
     if frame is None:
         return Read(empty({"eid": EID}), problems)
     frame, found = sound_eids(frame, file)
@@ -62,12 +79,12 @@ def read_traits(cohort: Cohort) -> Read:
     )
     described = read_trait_dictionary(cohort).table
     kinds = dict(described.select("trait", "kind").iter_rows())
-    numeric = [name for name in header if kinds.get(name) in ("continuous", "binary", "ordinal")]
+    numeric = [name for name in read.table.columns if kinds.get(name) in ("continuous", "binary", "ordinal")]
     for name in numeric:
         column = Column(pl.Float64, f"a {kinds[name]} trait")
         read.table, found = parse_numbers(read.table, name, column, file)
         read.problems += found
-    if cohort.trait_dictionary is not None:
+    if cohort.trait_dictionary is not None and names is None:
         read.problems += _unmatched(cohort, [n for n in header if n != "eid"], described["trait"].to_list())
     read.table = read.table.drop("row").unique("eid", keep="first").sort("eid")
     return read

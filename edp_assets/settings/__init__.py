@@ -48,6 +48,7 @@ from edp_assets.settings.encoders import (
 )
 from edp_assets.settings.evidence import EvidenceSettings
 from edp_assets.settings.organs import FACES, ORGANS, Face, OrganSettings
+from edp_assets.settings.phenome import PhewasSettings
 from edp_assets.settings.phenotypes import (
     ClassifierSettings,
     ClusteringSettings,
@@ -94,6 +95,7 @@ __all__ = [
     "LociSettings",
     "LocoSettings",
     "OrganSettings",
+    "PhewasSettings",
     "PooledSettings",
     "RegenieSettings",
     "RowCountsCheck",
@@ -133,6 +135,7 @@ class Settings(Section):
     loco: LocoSettings = LocoSettings()
     genes: GeneSettings = GeneSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    phewas: PhewasSettings = PhewasSettings()
     study: StudySettings = StudySettings()
     automation: AutomationSettings = AutomationSettings()
 

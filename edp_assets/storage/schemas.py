@@ -10,6 +10,7 @@ import polars as pl
 from edp_assets.storage.ancestry_schemas import ANCESTRY
 from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, VARIANT_STATISTICS, Column, Schema, Vector
 from edp_assets.storage.evidence_schemas import EVIDENCE
+from edp_assets.storage.phenome_schemas import PHENOME, PHENOME_KEYS
 from edp_assets.storage.withdrawal_schemas import WITHDRAWALS
 
 SCHEMAS: dict[str, Schema] = {
@@ -293,9 +294,7 @@ SCHEMAS: dict[str, Schema] = {
 
 FEW_SHOT = ("phenotype_models", "edp_scores", "gwas_summary_stats", "lead_variants", "gene_hits")
 SCHEMAS |= {f"few_shot_{name}": SCHEMAS[name] for name in FEW_SHOT}
-SCHEMAS |= EVIDENCE
-SCHEMAS |= ANCESTRY
-SCHEMAS |= WITHDRAWALS
+SCHEMAS |= EVIDENCE | ANCESTRY | PHENOME | WITHDRAWALS
 SCHEMAS["failed_checks"] = SCHEMAS["asset_checks"]
 
 _PHENOTYPE = ("method", "cluster")
@@ -315,6 +314,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "encoder_quality": ("encoder", "features", "target"),
     "clusterings": ("encoder", "algorithm"),
     "permuted_labels": ("draw",),
+    **PHENOME_KEYS,
 }
 """What no two rows of one stored partition share, where a table has it; not of tables with a row a person and score,
 whose rows are counted (`checks/tables.py`), or a variant and score, which have a check of their own."""
@@ -337,6 +337,8 @@ WAREHOUSE_TABLES = (
     "permuted_labels",
     "phenotype_figures",
     "association_figures",
+    "phenome_dictionary",
+    "phewas_figures",
     "cluster_enrichment",
     "lead_variants",
     "gene_hits",
@@ -358,6 +360,7 @@ WAREHOUSE_VIEWS = (
     "gwas_summary_stats",
     "few_shot_edp_scores",
     "few_shot_gwas_summary_stats",
+    "phewas",
     "trained_on",
 )
 

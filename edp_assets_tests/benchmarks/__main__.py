@@ -17,6 +17,7 @@ from edp_assets_tests.benchmarks import (
     embedding,
     gwas,
     mae_training,
+    phewas,
     projection,
 )
 from edp_assets_tests.benchmarks.result import Result
@@ -25,7 +26,7 @@ from edp_assets_tests.benchmarks.result import Result
 def main() -> None:
     """Run all benchmarks; a peer that is not installed is named, and its benchmark left out."""
     results: list[Result] = []
-    for module in (classifier, clustering, crops, embedding, gwas, mae_training, projection, ancestry):
+    for module in (classifier, clustering, crops, embedding, gwas, mae_training, projection, ancestry, phewas):
         results += module.run()
     table = Table(
         "benchmark", "figure", "peer", "peer's figure", "ratio", "note", title="Benchmarks", title_justify="left"

@@ -16,11 +16,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from edp_assets.cohort.synthetic import genes, genotypes, labels, write
+from edp_assets.cohort.synthetic import genes, genotypes, labels, phenome, write
 from edp_assets.cohort.synthetic.anatomy import MAX_SPAN, ORIENTATIONS, draw_scan, nifti_bytes, store_as
 from edp_assets.cohort.synthetic.people import draw_eids, draw_people
 from edp_assets.cohort.synthetic.traits import NULL_CHROMOSOMES, ORGANS, PLANTED, TRAITS, draw_sizes, draw_traits
 from edp_assets.cohort.synthetic.write import write_cohort
+from edp_assets.science.phenome.scan import PhenomeScan
 from edp_assets.settings import Settings
 
 PARTICIPANTS, IMAGED, SEED = 200, 24, 3  # 24 people are two tasks, for two processes
@@ -128,9 +129,9 @@ def test_write_cohort__configuration_is_one_that_settings_take(cohort: Path) -> 
     assert settings.mae.size == "tiny"
     assert {"K76", "E11", "N18", "I50", "I10"} < set(settings.labels.codes)
     assert document["cohort"]["genome_build"] == "GRCh37"
-    for key in ("participants", "diagnoses", "scans", "withdrawn", "variant_to_gene"):
+    files = ("participants", "diagnoses", "scans", "withdrawn", "variant_to_gene")
+    for key in (*files, "traits", "trait_dictionary", "phecode_map"):
         assert (cohort / document["cohort"][key]).is_file()
-    assert "traits" not in document["cohort"]
 
 
 def test_write_cohort__truth_names_variants_that_are_in_the_genotypes(cohort: Path) -> None:
@@ -425,3 +426,32 @@ def test_draw_scan__nodularity_is_texture_and_hardly_moves_the_mean() -> None:
         textures.append(np.mean([np.subtract(*np.percentile(values, (75, 25))) / values.mean() for values in water]))
     assert textures[2] > 1.5 * textures[1] > 1.5 * 1.5 * textures[0]
     assert np.ptp(means) < 0.03 * np.mean(means)
+
+
+def test_draw_phenome__planted_traits_follow_their_causes_and_nulls_nothing(genetics: Genetics) -> None:
+    rng = np.random.default_rng(5)
+    people = 1200
+    causes = {name: values[:people] for name, values in genetics.traits.items()}
+    causes |= {name: rng.normal(size=people) for name in ("age", "bmi")} | {"sex": np.arange(people) % 2 * 1.0}
+    table, dictionary = phenome.draw_phenome(rng, [str(i) for i in range(people)], causes)
+    assert table.columns[1:] == dictionary["trait"].to_list() == list(phenome.phenome_truth())
+    assert {"continuous", "binary", "ordinal", "categorical"} == set(dictionary["kind"])
+    latent = np.column_stack([causes[trait.name] for trait in TRAITS])
+    scan = PhenomeScan(latent, [causes["age"], causes["bmi"], causes["sex"]])
+    for trait in phenome.PHENOME:
+        column = table[trait.name]
+        if trait.labels:
+            column = column.replace_strict({v: float(k) for k, v in enumerate(trait.labels)}, return_dtype=pl.Float64)
+        found = scan.test(column.fill_null(np.nan).to_numpy(), trait.kind)
+        if trait.name in ("apo_e4", "transplant"):
+            assert found.reasons[0] is not None
+            continue
+        for latent_trait, p in zip(TRAITS, found.neg_log_10_p, strict=True):
+            assert (p > 8) == (latent_trait.name in trait.weights), (trait.name, latent_trait.name, p)
+
+
+def test_phecode_map__holds_every_code_as_written() -> None:
+    table = phenome.phecode_map(labels.CODES)
+    written = {text.replace(".", "") for code in labels.CODES for text in (code.icd10, *code.written)}
+    assert set(table["ICD10"].str.replace(".", "", literal=True)) == written
+    assert table.filter(ICD10="E11.2")["PheCode"].item() == "250.22"

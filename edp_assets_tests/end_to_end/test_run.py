@@ -230,6 +230,8 @@ def test_run__one_new_case_touches_only_its_code(finished: tuple[Path, str], coh
     assert any("edp_scores/icd10=J45" in name for name in changed)
     # The figures of an organ show all codes, and how homogeneous clusters are is told of all together.
     shared = ("/diagnoses/", "/icd10_codes/", "/phenotype_figures/", "/cluster_enrichment/", "evidence/clusterings/")
+    # A phenome-wide scan tests every phecode of the diagnoses on every phenotype.
+    shared += ("/phenome_dictionary/", "/phenome_traits/", "/phewas/", "/phewas_figures/")
     assert all("icd10=J45" in name or any(part in name for part in shared) for name in changed), changed
 
 

@@ -29,6 +29,7 @@ from edp_assets.cohort.synthetic.genotypes import (
 from edp_assets.cohort.synthetic.images import Sitter, scan_paths, write_images
 from edp_assets.cohort.synthetic.labels import CODES, draw_cases, write_down, write_medication
 from edp_assets.cohort.synthetic.people import add_components, draw_eids, draw_people
+from edp_assets.cohort.synthetic.phenome import draw_phenome, phecode_map, phenome_truth
 from edp_assets.cohort.synthetic.traits import NULL_CHROMOSOMES, ORGANS, PLANTED, TRAITS, draw_sizes, draw_traits
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,9 @@ participants = "participants.csv"
 diagnoses = "diagnoses.csv"
 scans = "scans.csv"
 withdrawn = "withdrawn.csv"
+traits = "traits.parquet"
+trait_dictionary = "traits_dictionary.csv"
+phecode_map = "phecode_map.csv"
 variant_to_gene = "variant_to_gene.parquet"
 
 [genotypes]
@@ -229,6 +233,10 @@ def _write_tables(folder: Path, seed: int, population: Population, scanned: NDAr
     cases = draw_cases(rng, causes)
     write_down(rng, eids, cases).write_csv(folder / "diagnoses.csv")
     write_medication(_generator(seed, 8), eids, cases).write_csv(folder / "medication.csv")
+    traits, dictionary = draw_phenome(_generator(seed, 10), eids, causes)
+    traits.write_parquet(folder / "traits.parquet")
+    dictionary.write_csv(folder / "traits_dictionary.csv")
+    phecode_map(CODES).write_csv(folder / "phecode_map.csv")
     scans = [{"eid": eids[i], "organ": organ, **scan_paths(organ, eids[i])} for i in scanned for organ in ORGANS]
     pl.DataFrame(scans).write_csv(folder / "scans.csv")
     unscanned = np.setdiff1d(np.arange(people.height), scanned)
@@ -267,4 +275,5 @@ def _truth(variants: pl.DataFrame) -> dict[str, object]:
         for p in PLANTED
     ]
     liabilities = {code.icd10: code.weights for code in CODES}
-    return {"variants": planted, "null_chromosomes": [str(c) for c in NULL_CHROMOSOMES], "liabilities": liabilities}
+    nulls = [str(c) for c in NULL_CHROMOSOMES]
+    return {"variants": planted, "null_chromosomes": nulls, "liabilities": liabilities, "phenome": phenome_truth()}

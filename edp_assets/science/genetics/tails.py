@@ -93,9 +93,34 @@ def _beta_continued_fraction(a: NDArray[np.float64], b: float, x: NDArray[np.flo
     return result
 
 
-def neg_log_10_p_from_chi2(chi2: ArrayLike) -> NDArray[np.float64]:
-    """Return -log10 of the p-value of chi-squared statistics of one degree of freedom."""
-    return neg_log_10_p_from_z(np.sqrt(np.asarray(chi2, np.float64)))
+def neg_log_10_p_from_chi2(chi2: ArrayLike, df: int = 1) -> NDArray[np.float64]:
+    """Return -log10 of the p-value of chi-squared statistics of so many degrees of freedom."""
+    chi2 = np.asarray(chi2, np.float64)
+    if df == 1:
+        return neg_log_10_p_from_z(np.sqrt(chi2))
+    with np.errstate(divide="ignore"):
+        p = special.gammaincc(df / 2, chi2 / 2)
+        result = np.asarray(-np.log10(p) + 0.0)
+    tail = p < _SMALLEST
+    if tail.any():
+        result[tail] = -_log_tail_of_gamma(df / 2, chi2[tail] / 2) / LN_10
+    return result
+
+
+def _log_tail_of_gamma(a: float, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ln Q(a, x) for x far above a: Legendre's continued fraction (Numerical Recipes 6.2), Lentz's method."""
+    b = x + 1 - a
+    c, d = np.full_like(x, np.inf), 1 / b
+    fraction = d.copy()
+    for i in range(1, 1000):
+        b = b + 2
+        d = 1 / (b - i * (i - a) * d)
+        c = b - i * (i - a) / c
+        step = c * d
+        fraction *= step
+        if np.abs(step - 1).max() < 1e-13:
+            break
+    return a * np.log(x) - x - special.gammaln(a) + np.log(fraction)
 
 
 def neg_log_10_p_from_z(z: ArrayLike) -> NDArray[np.float64]:

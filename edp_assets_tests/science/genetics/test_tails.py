@@ -63,3 +63,13 @@ def test_neg_log_10_p_from_chi2__is_regenie_s(regenie):
 def test_z_from_neg_log_10_p__inverts():
     z = np.array([0.0, 1e-6, 0.5, 2, 6, 38, 200])
     np.testing.assert_allclose(z_from_neg_log_10_p(neg_log_10_p_from_z(z)), z, rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("df", [2, 3, 7, 40])
+def test_neg_log_10_p_from_chi2__of_more_degrees_equals_mpmath(df):
+    chi2 = np.array([0.0, 1e-3, 1.0, 30.0, 600.0, 2000.0, 1e5])
+    with mpmath.workdps(60):
+        half = mpmath.mpf(df) / 2
+        tails = [mpmath.gammainc(half, mpmath.mpf(c) / 2, mpmath.inf, regularized=True) for c in chi2]
+        expected = [float(-mpmath.log10(tail)) for tail in tails]
+    np.testing.assert_allclose(neg_log_10_p_from_chi2(chi2, df), expected, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,137 @@
+"""The phenome-wide scan of an organ's EDPs (paper, appendix A.2), many codes together, and its volcano plots.
+
+How a trait is tested is in `science.phenome`; which traits there are, in `phenome`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from edp_assets.assets import ancestry, cohort
+from edp_assets.assets.album import Album
+from edp_assets.assets.encoders import ENCODERS
+from edp_assets.assets.phenome import GROUP, phenome_dictionary, phenome_traits
+from edp_assets.assets.phenotypes import CELL, PHENOTYPES
+from edp_assets.assets.phewas_scan import Earlier, scan_traits
+from edp_assets.assets.score_gwas import cell_phenotypes
+from edp_assets.assets.stage import Stage, StageRun, stage
+from edp_assets.storage.columns import PHENOTYPE
+from edp_assets.storage.lake import Stored, Together
+from edp_assets.storage.schemas import empty
+from edp_assets.storage.upstream import Partition
+
+CELLS_AT_ONCE = 64
+"""Cells of an organ that are scanned together: each trait is prepared once for them."""
+PHENOTYPES_AT_ONCE = 128
+"""Phenotypes that are fitted together: of 45,714 people 47 MB."""
+
+
+def phewas(
+    runs: Sequence[StageRun],
+    edp_scores: Sequence[Partition],
+    participants: Sequence[pl.DataFrame],
+    relatives: Sequence[pl.DataFrame],
+    phenome_dictionary: Sequence[pl.DataFrame],
+    phenome_traits: Sequence[Partition],
+) -> Together:
+    """Every trait and phecode on each selected EDP of the cell, beside covariates: a result, or why there is none."""
+    members = [Stored(()) for _ in runs]
+    shared = participants[0], relatives[0], phenome_dictionary[0], phenome_traits[0]
+    return Together(members, _rows(runs, members, edp_scores, shared))
+
+
+def _rows(
+    runs: Sequence[StageRun],
+    members: list[Stored],
+    edp_scores: Sequence[Partition],
+    inputs: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, Partition],
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Yield (cell's place, rows) of each phenotype."""
+    waiting: list[tuple[int, pl.DataFrame, pl.DataFrame]] = []
+    for place, (run, of_cell) in enumerate(zip(runs, edp_scores, strict=True)):
+        earlier = Earlier(run)
+        found = cell_phenotypes(of_cell, members[place].metadata)
+        waiting += [(place, phenotype, earlier.of(phenotype)) for phenotype in found]
+    for first in range(0, len(waiting), PHENOTYPES_AT_ONCE):
+        places, phenotypes, rows = zip(*waiting[first : first + PHENOTYPES_AT_ONCE], strict=True)
+        frames, told = scan_traits(runs[0], phenotypes, rows, inputs)
+        for place, phenotype, frame in zip(places, phenotypes, frames, strict=True):
+            members[place].metadata.update(told)
+            _count(frame, members[place].metadata)
+            yield place, phenotype.select(*PHENOTYPE).head(1).join(frame, how="cross").select(empty("phewas").columns)
+
+
+def _count(frame: pl.DataFrame, metadata: dict[str, Any]) -> None:
+    """Add to a cell's metadata how many of a phenotype's traits were tested and found, and why others were not."""
+    tested = frame.filter(pl.col("reason").is_null())
+    found = {
+        "tests": tested.height,
+        "significant_at_bonferroni_0.05": tested.filter(pl.col("neg_log_10_p_bonferroni") > -np.log10(0.05)).height,
+        "significant_at_fdr_0.05": tested.filter(pl.col("neg_log_10_q_value") > -np.log10(0.05)).height,
+    }
+    for name, count in found.items():
+        metadata[name] = metadata.get(name, 0) + count
+    # Counts differ by trait: they are told together.
+    reasons = Counter(frame["reason"].drop_nulls().str.replace_all(r"^\d+ ", "")).most_common()
+    metadata["not_tested"] = dict(reasons)
+
+
+def phewas_figures(run: StageRun, phewas: Partition) -> Stored:
+    """A volcano plot of the cell's EDP that traits are associated with most, or of the first few."""
+    from edp_assets.figures.phenome import volcano
+
+    settings = run.workspace.settings.phewas
+    album = Album(run, (run["organ"], run["icd10"], "phewas"), ("icd10", "method", "cluster"))
+    rows = phewas.scan().filter(pl.col("reason").is_null()).collect()
+    hits = rows.filter(pl.col("neg_log_10_p_bonferroni") > -np.log10(settings.max_p))
+    strongest = hits.sort("neg_log_10_p_value", descending=True).select("method", "cluster").unique(maintain_order=True)
+    for method, cluster in strongest.head(settings.figures).iter_rows():
+        of = pl.col("method").eq(method) & pl.col("cluster").eq_missing(cluster)
+        name = method if cluster is None else f"{method} {cluster}"
+        title = f"{run['organ']}, {run['icd10']}, {name} ({run.encoder})"
+        drawn = volcano(rows.filter(of), settings.max_p, title)
+        album.add("volcano", drawn, icd10=run["icd10"], method=method, cluster=cluster)
+    stored = album.stored()
+    stored.metadata["phenotypes_with_traits"] = strongest.height
+    return stored
+
+
+def phewas_stages(name: str) -> Stage:
+    """Define the phenome-wide scan of one encoder's phenotypes and its figures."""
+    scan = stage(
+        f"{name}/phewas",
+        group=GROUP,
+        dimensions=CELL,
+        table="phewas",
+        inputs={
+            "edp_scores": PHENOTYPES[name].edp_scores,
+            "participants": cohort.participants,
+            "relatives": ancestry.relatives,
+            "phenome_dictionary": phenome_dictionary,
+            "phenome_traits": phenome_traits,
+        },
+        streamed=("edp_scores", "phenome_traits"),
+        at_once=CELLS_AT_ONCE,
+        settings=("phewas.covariates", "phewas.min_cases", "phewas.min_people"),
+        kinds={"numpy", "parquet"},
+    )(phewas)
+    stage(
+        f"{name}/phewas_figures",
+        group=GROUP,
+        dimensions=CELL,
+        table="phewas_figures",
+        inputs={"phewas": scan},
+        streamed=("phewas",),
+        settings=("phewas.max_p", "phewas.figures"),
+        kinds={"matplotlib", "parquet"},
+    )(phewas_figures)
+    return scan
+
+
+PHEWAS = {name: phewas_stages(name) for name in ENCODERS}
+"""The scan of every encoder."""

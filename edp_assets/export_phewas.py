@@ -1,0 +1,51 @@
+"""`edp export --phewas`: the stored phenome-wide scan of one organ and code, as PHESANT's results files.
+
+How such a file looks is in `science.phenome.phesant`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from edp_assets.export import Asked, ExportError
+from edp_assets.science.phenome.phesant import combined_results
+from edp_assets.storage.cells import cell_of, file_name
+from edp_assets.storage.home import replace_text
+from edp_assets.storage.workspace import Workspace
+
+
+def export_phewas(
+    workspace: Workspace, asked: Asked, folder: Path, say: Callable[[str], None] = lambda _: None
+) -> list[Path]:
+    """Write PHESANT's results-combined.txt of each phenotype of the cell, say what is not in it, and return the files.
+
+    Raises:
+        ExportError: nothing is stored for it.
+    """
+    if asked.organ is None or asked.icd10 is None:
+        raise ExportError("--organ and --icd10 must be given: a phenome-wide scan is of a cell's EDPs")
+    asset, cell = (asked.encoder, "phewas"), cell_of({"organ": asked.organ, "icd10": asked.icd10})
+    name = f"{asked.encoder}, {asked.organ}, {asked.icd10}"
+    if not workspace.lake.path(asset, cell).exists():
+        raise ExportError(f"{name}: no phenome-wide scan is stored; `edp run` makes it")
+    results = workspace.lake.read(asset, cell)
+    if asked.method is not None:
+        results = results.filter(pl.col("method") == asked.method)
+    if not results.height:
+        raise ExportError(f"{name}: no phenotype of it was scanned; the table phenotype_selection says why")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for (method, cluster), of in results.group_by("method", "cluster", maintain_order=True):
+        parts = [asked.encoder, asked.organ, asked.icd10, method, cluster, "phewas"]
+        path = folder / file_name("-".join(str(part) for part in parts if part is not None), ".txt")
+        combined = combined_results(of)
+        replace_text(path, combined.write_csv(separator="\t", quote_style="never"))
+        reasons = Counter(of["reason"].drop_nulls().str.replace_all(r"^\d+ ", ""))
+        why = "".join(f"; {count} not tested: {reason}" for reason, count in reasons.most_common())
+        say(f"{path}: {of['reason'].null_count()} traits{why}")
+        written.append(path)
+    return written

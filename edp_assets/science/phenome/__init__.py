@@ -1,0 +1,1 @@
+"""What a phenotype tracks: phecodes, traits of every kind, and their regression on many phenotypes at once."""

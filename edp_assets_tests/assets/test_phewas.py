@@ -1,0 +1,216 @@
+"""The phenome as stages: from files to a row a trait, planted traits found, people counted, figures drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from edp_assets.assets.phenome import phenome_dictionary, phenome_traits, read_dictionary, read_values
+from edp_assets.assets.phewas import PHEWAS, phewas, phewas_figures
+from edp_assets.assets.stage import REGISTRY, StageRun
+from edp_assets.science.phenome.scan import PhenomeScan
+from edp_assets.storage.home import Home
+from edp_assets.storage.lake import Cell, Stored, cell_of
+from edp_assets.storage.schemas import conform, empty
+from edp_assets.storage.upstream import Partition
+from edp_assets.storage.workspace import Workspace
+
+N = 700
+EIDS = [str(1000 + i) for i in range(N)]
+RNG = np.random.default_rng(2)
+LATENT = RNG.normal(size=N)
+SEX = (np.arange(N) % 2).astype(float)
+CELL, OTHER = (cell_of({"organ": "liver", "icd10": code}) for code in ("K76", "E11"))
+TOML = """
+[cohort]
+name = "tiny"
+genome_build = "GRCh37"
+participants = "participants.csv"
+diagnoses = "diagnoses.csv"
+scans = "scans.csv"
+traits = "traits.csv"
+trait_dictionary = "dictionary.csv"
+phecode_map = "phecode_map.csv"
+[genotypes]
+path = "chr{chromosome}.bed"
+[organs.liver]
+channels = ["fat"]
+[phewas]
+min_people = 100
+"""
+PARTICIPANTS = pl.DataFrame(
+    {
+        "eid": EIDS, "age": RNG.normal(60, 5, N), "sex": SEX, "bmi": [None, *RNG.normal(27, 4, N - 1)],
+        "imaging_centre": RNG.choice(["a", "b"], N), "imaging_date": [f"2018-{i % 12 + 1:02d}-11" for i in range(N)],
+    }
+)  # fmt: skip
+CASES = [eid for eid, latent in zip(EIDS, LATENT, strict=True) if latent + RNG.normal() > 1.8]
+DIAGNOSES = pl.DataFrame({"eid": [*CASES, EIDS[0], EIDS[2]], "icd10": [*["K760"] * len(CASES), "K729", "N40"]})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    folder = tmp_path / "cohort"
+    folder.mkdir()
+    (folder / "cohort.toml").write_text(TOML)
+    PARTICIPANTS.write_csv(folder / "participants.csv")
+    DIAGNOSES.write_csv(folder / "diagnoses.csv")
+    (folder / "mask.nii").write_bytes(b"never read")
+    pl.DataFrame({"eid": EIDS, "organ": "liver", "mask": "mask.nii", "image_fat": "mask.nii"}).write_csv(
+        folder / "scans.csv"
+    )
+    diet = np.where(LATENT + RNG.gumbel(size=N) > 1, "fish", np.where(RNG.random(N) < 0.5, "meat", "none"))
+    traits = pl.DataFrame(
+        {"eid": [*EIDS, "9"], "fat": [*(LATENT + RNG.normal(size=N)), 3.0], "idle": RNG.normal(size=N + 1),
+         "steps": [*np.digitize(LATENT + RNG.normal(size=N), [-1, 0, 1]), 0], "diet": [*diet, "moon"],
+         "unknown": range(N + 1)}
+    )  # fmt: skip
+    traits.write_csv(folder / "traits.csv")
+    (folder / "dictionary.csv").write_text(
+        "trait,description,kind,category\nfat,Fat,continuous,blood\nidle,Nothing,continuous,blood\n"
+        "steps,Steps,ordinal,life\ndiet,Diet,categorical,life\nabsent,Absent,binary,life\n"
+    )
+    (folder / "phecode_map.csv").write_text(
+        "ICD10,PheCode,Phenotype,Excl. Phecodes,sex,category_string\nK76.0,571.5,Fatty,570-573.99,Both,digestive\n"
+        "K72,571.8,Liver failure,570-573.99,Both,digestive\nN40,600,Prostate,600-602.99,Male,urinary\n"
+    )
+    home = Home(tmp_path / "home")
+    home.root.mkdir()
+    home.bind(folder)
+    return Workspace(home)
+
+
+def phenome(workspace: Workspace) -> tuple[pl.DataFrame, Partition]:
+    """Make the dictionary and the values, and store the latter."""
+    found = read_dictionary(StageRun((), phenome_dictionary.spec, workspace), PARTICIPANTS, DIAGNOSES)
+    dictionary = conform(found.frames, "phenome_dictionary")
+    run = StageRun((), phenome_traits.spec, workspace)
+    values = read_values(run, PARTICIPANTS, DIAGNOSES, dictionary)
+    workspace.lake.write(("phenome_traits",), (), "phenome_traits", values, "")
+    return dictionary, Partition(workspace.lake, ("phenome_traits",), ())
+
+
+def scores(cell: Cell, *columns: np.ndarray) -> pl.DataFrame:
+    label = {"encoder": "mae", **dict(cell), "label_used": False}
+    rows = [
+        pl.DataFrame({**label, "method": "clustering", "cluster": i, "eid": EIDS, "score": column})
+        for i, column in enumerate(columns)
+    ]
+    return pl.concat([empty("edp_scores"), *(conform(frame, "edp_scores") for frame in rows)])
+
+
+def scanned(workspace: Workspace, cells: dict[Cell, list[np.ndarray]], relatives: pl.DataFrame) -> Any:
+    """Scan cells of these scores; return the tables of the cells and what is told of each."""
+    dictionary, traits = phenome(workspace)
+    partitions = []
+    for cell, columns in cells.items():
+        workspace.lake.write(("mae", "edp_scores"), cell, "edp_scores", Stored(scores(cell, *columns)), "")
+        partitions.append(Partition(workspace.lake, ("mae", "edp_scores"), cell))
+    runs = [StageRun(cell, PHEWAS["mae"].spec, workspace) for cell in cells]
+    shared = [[each] * len(cells) for each in (PARTICIPANTS, relatives, dictionary, traits)]
+    together = phewas(runs, partitions, *shared)
+    parts: list[list[pl.DataFrame]] = [[empty("phewas")] for _ in cells]
+    for place, frame in together.frames:
+        parts[place].append(conform(frame, "phewas"))
+    return [pl.concat(frames) for frames in parts], [member.metadata for member in together.members]
+
+
+def test_phenome__dictionary_and_values(workspace: Workspace) -> None:
+    dictionary, traits = phenome(workspace)
+    assert dictionary.select("trait", "kind", "place", "reason").rows() == [
+        ("fat", "continuous", 0, None), ("idle", "continuous", 1, None), ("steps", "ordinal", 2, None),
+        ("diet", "categorical", 3, None),
+        ("unknown", "undescribed", None, "no row in the trait dictionary: its kind is not known"),
+        ("absent", "binary", None, "no column in the traits' table"),
+        ("phecode:571", "phecode", 4, None), ("phecode:571.5", "phecode", 5, None),
+        ("phecode:571.8", "phecode", 6, None), ("phecode:600", "phecode", 7, None),
+    ]  # fmt: skip
+    assert dictionary.filter(trait="diet")["levels"].item().to_list() == ["fish", "meat", "none"]  # nobody's moon
+    values = traits.scan().collect()
+    assert values.select("block", "eid").rows() == [(0, eid) for eid in EIDS]
+    cases = values.filter(pl.col("values").list.get(5) == 1)["eid"].to_list()
+    assert cases == sorted(CASES)
+    first = values.row(0, named=True)["values"]
+    assert first[6] == 1
+    assert np.isnan(first[5])  # liver failure is no control of fatty liver
+    assert first[7] != first[7]  # a female has no prostate
+    assert values.filter(eid="1002")["values"].item().to_list()[7] != 1  # N40 of a female counts for nothing
+
+
+def test_phewas__planted_traits_are_found_and_every_trait_is_told_of(workspace: Workspace) -> None:
+    noise = np.random.default_rng(3).normal(size=(2, N))
+    (first, second), (told, other) = scanned(
+        workspace, {CELL: [LATENT, noise[0]], OTHER: [noise[1]]}, empty("relatives")
+    )
+    assert first.height == 2 * 10
+    assert second.height == 10
+    p = dict(first.filter(cluster=0).select("trait", "neg_log_10_p_value").iter_rows())
+    assert min(p[name] for name in ("fat", "steps", "diet", "phecode:571.5")) > 10
+    assert p["idle"] < 3
+    nothing = first.filter(cluster=1)["neg_log_10_p_bonferroni"].drop_nulls()
+    assert nothing.max() < 1.3
+    assert second["icd10"].unique().to_list() == ["E11"]
+    assert (first["reason"].is_null() == first["neg_log_10_p_value"].is_not_null()).all()
+    reasons = dict(first.filter(cluster=0).select("trait", "reason").iter_rows())
+    assert reasons["phecode:571.8"] == "0 cases: at least 10 are needed"  # its one case has no BMI
+    assert reasons["phecode:600"] == "0 cases: at least 10 are needed"
+    assert (told["phenotypes"], told["people"], told["missing_covariate"], told["tests"]) == (2, N - 1, 1, 12)
+    assert other["tests"] == 6
+    fat = first.row(by_predicate=(pl.col("cluster") == 0) & (pl.col("trait") == "fat"), named=True)
+    assert (fat["model"], fat["n"], fat["cases"], fat["category"]) == ("linear", N - 1, None, "blood")
+    case = first.row(by_predicate=(pl.col("cluster") == 0) & (pl.col("trait") == "phecode:571.5"), named=True)
+    assert (case["model"], case["cases"]) == ("logistic", len(set(CASES) - {EIDS[0]}))
+
+
+def test_phewas__a_changed_trait_is_tested_and_the_others_are_taken_over(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = {CELL: [LATENT, np.cos(LATENT)]}
+    (before,), (told,) = scanned(workspace, cells, empty("relatives"))
+    assert told["results_taken_over"] == 0
+    workspace.lake.write(("mae", "phewas"), CELL, "phewas", Stored(before), "")
+    tested: list[str] = []
+    test = PhenomeScan.test
+    monkeypatch.setattr(PhenomeScan, "test", lambda scan, values, kind: tested.append(kind) or test(scan, values, kind))
+    (again,), (told,) = scanned(workspace, cells, empty("relatives"))
+    assert (tested, told["results_taken_over"]) == ([], 2 * 8)
+    assert again.equals(before)
+    # One phenotype is another, and one trait of the other: what they touch is tested, and comes out as if all were.
+    folder = workspace.cohort.folder
+    table = pl.read_csv(folder / "traits.csv")
+    table.with_columns(steps=pl.col("steps").reverse()).write_csv(folder / "traits.csv")
+    cells = {CELL: [LATENT, np.sin(LATENT)]}
+    (mixed,), (told,) = scanned(workspace, cells, empty("relatives"))
+    assert told["results_taken_over"] == 7
+    workspace.lake.path(("mae", "phewas"), CELL).unlink()
+    (fresh,), _ = scanned(workspace, cells, empty("relatives"))
+    assert mixed.drop("source").equals(fresh.drop("source"))
+    assert not mixed.equals(before)
+
+
+def test_phewas__relatives_are_left_out(workspace: Workspace) -> None:
+    pair = {"eid": EIDS[5], "relative": EIDS[6], "left_out": True}
+    relatives = pl.concat([empty("relatives"), pl.DataFrame([pair])], how="diagonal_relaxed")
+    _, (told,) = scanned(workspace, {CELL: [LATENT]}, relatives)
+    assert (told["people"], told["related"]) == (N - 2, 1)
+
+
+def test_phewas__a_cell_without_phenotypes_has_no_rows(workspace: Workspace) -> None:
+    (first,), (told,) = scanned(workspace, {CELL: []}, empty("relatives"))
+    assert first.height == 0
+    assert told["skipped"] == "no phenotype of the cell is selected: phenotype_selection says why"
+
+
+def test_phewas_figures__of_phenotypes_that_anything_tracks(workspace: Workspace) -> None:
+    noise = np.random.default_rng(3).normal(size=N)
+    (table,), _ = scanned(workspace, {CELL: [noise, LATENT]}, empty("relatives"))
+    workspace.lake.write(("mae", "phewas"), CELL, "phewas", Stored(table), "")
+    run = StageRun(CELL, REGISTRY["mae", "phewas_figures"].spec, workspace)
+    stored = phewas_figures(run, Partition(workspace.lake, ("mae", "phewas"), CELL))
+    drawn = conform(stored.frames, "phewas_figures")
+    assert drawn.select("figure", "method", "cluster").rows() == [("volcano", "clustering", 1)]
+    assert (workspace.home.root / drawn["path"].item()).read_bytes().startswith(b"\x89PNG")
