@@ -7,7 +7,7 @@ import pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests together, and all that need the finished run: what a process has set up serves all of them."""
+    """Keep a file's tests together, and all that need the finished run: what one process has set up serves them."""
     for item in items:
         together = "finished" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("finished" if together else item.nodeid.partition("::")[0]))
