@@ -249,29 +249,28 @@ def _close(home: Home) -> None:
     from edp_assets.figures.report import write_report
 
     hits = summary.hits_by_disease(home.warehouse)
-    if hits.height:
-        _table("Genes at genome-wide significance (Table 1 of the paper)", hits)
+    _table("Genes at genome-wide significance (Table 1 of the paper)", hits)
     loci = summary.loci_by_disease(home.warehouse)
-    if loci.height:
-        _table("Loci at genome-wide significance (Table 1 of the paper, by locus)", loci)
+    _table("Loci at genome-wide significance (Table 1 of the paper, by locus)", loci)
     organs = summary.hits_by_organ(home.warehouse)
-    if organs.height:
-        _table("Genes by organ (Table 2 of the paper)", organs)
+    _table("Genes by organ (Table 2 of the paper)", organs)
+    _table("Age out of sample, mean absolute error in years (Table 3 of the paper)", summary.age(home.warehouse))
+    _table("Organ volume from embeddings, out of sample (Table 4 of the paper)", summary.volume(home.warehouse))
     quality = summary.encoder_quality(home.warehouse)
-    if quality.height:
-        _table("Volume and age from embeddings, out of sample (Tables 3 and 4 of the paper)", quality)
+    _table("Embeddings of a sample, beside untrained encoders of each shape and pixels", quality)
     checks = summary.check_counts(home.warehouse)
-    if checks.height:
-        _table("Checks, a phenotype or partition each (of files, whose passing is not kept, the failed alone)", checks)
+    _table("Checks, a phenotype or partition each (of files, whose passing is not kept, the failed alone)", checks)
     excluded = summary.left_out(home.warehouse)
-    if excluded.height:
-        _table("Left out", excluded)
+    _table("Left out", excluded)
     with home.making(("report",), [()]):
         report = write_report(home.report, hits, loci, organs, quality, excluded)
     _say(f"warehouse: {home.warehouse}\nreport:    {report}\nUI:        make ui (same EDP_HOME)")
 
 
 def _table(title: str, frame: pl.DataFrame) -> None:
+    """Print a table; one without rows is of what has not been made, or holds nothing."""
+    if not frame.height:
+        return
     from rich.console import Console
     from rich.table import Table
 

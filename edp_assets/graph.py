@@ -13,8 +13,11 @@ from edp_assets.assets import (
     encoders,
     enrichment,
     evidence,
+    evidence_predictions,
+    evidence_tables,
     few_shot,
     genes,
+    hand_made,
     imaging,
     permutation,
     phenome,
@@ -48,9 +51,12 @@ STAGES = (
     regional_figures,
     permutation,
     baselines,
+    hand_made,
     few_shot,
     phenome,
     phewas,
+    evidence_tables,
+    evidence_predictions,
 )
 """The modules whose import defines the stages, in the order of the flow."""
 

@@ -1,4 +1,4 @@
-"""The closing tables: gene hits against the baselines (the paper's Tables 1 and 2), what embeddings hold (3 and 4)."""
+"""The closing tables: those of `evidence` (the paper's Tables 1 to 4) as people read them, checks, who is left out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import polars as pl
 
-from edp_assets.science.genetics.loci import merge_loci, shared_loci
 from edp_assets.storage import warehouse
 from edp_assets.storage.verdicts import Hold
 from edp_assets.storage.workspace import Asset
@@ -15,51 +14,37 @@ from edp_assets.storage.workspace import Asset
 HELD_SHOWN = 5
 """Failures of the same check of an asset that a run's last words list."""
 
-# Rows of retired codes, which are kept as they were, count no more.
+# A row a cell and encoder, the code's own counts beside those of its EDPs.
 _HITS = """
-WITH cells AS (
-    SELECT encoder, organ, icd10,
-           max(cases) FILTER (method = 'classifier') AS cases,
-           max(roc_auc_out_of_fold) AS auc,
-           count(*) FILTER (selected) AS selected
-    FROM phenotype_selection
-    WHERE icd10 NOT IN (SELECT icd10 FROM icd10_codes WHERE retired)
-    GROUP BY encoder, organ, icd10
-), genes AS (
-    SELECT DISTINCT encoder, organ, icd10, method, gene FROM gene_hits WHERE gene IS NOT NULL
-), whole AS (
-    SELECT icd10, gene FROM genes WHERE method = 'icd10_whole_cohort'
+WITH codes AS (
+    SELECT organ, icd10, max({counted}) FILTER (method = 'icd10_whole_cohort') AS whole_cohort,
+        max({counted}) FILTER (method = 'icd10_imaging_cohort') AS imaging_cohort
+    FROM evidence_hits_by_disease WHERE encoder IS NULL AND icd10 IS NOT NULL GROUP BY ALL
 )
-SELECT c.encoder, c.organ, c.icd10, c.cases, c.auc, c.selected,
-    (SELECT count(*) FROM whole w WHERE w.icd10 = c.icd10) AS whole_cohort,
-    (SELECT count(*) FROM genes g WHERE g.method = 'icd10_imaging_cohort' AND g.icd10 = c.icd10) AS imaging_cohort,
-    count(DISTINCT g.gene) FILTER (g.method = 'classifier') AS classifier,
-    count(DISTINCT g.gene) FILTER (g.method = 'clustering') AS clustering,
-    count(DISTINCT g.gene) FILTER (g.method = 'island') AS island,
-    count(DISTINCT g.gene) FILTER (g.method = 'classifier' AND w.gene IS NOT NULL) AS classifier_and_whole,
-    count(DISTINCT g.gene) FILTER (g.method = 'clustering' AND w.gene IS NOT NULL) AS clustering_and_whole
-FROM cells c
-LEFT JOIN genes g ON g.encoder = c.encoder AND g.organ = c.organ AND g.icd10 = c.icd10
-LEFT JOIN whole w ON w.icd10 = c.icd10 AND w.gene = g.gene
-GROUP BY ALL ORDER BY c.encoder, c.organ, c.icd10
+SELECT h.encoder, h.organ, h.icd10, max(h.cases) AS cases, max(h.roc_auc_out_of_fold) AS auc,
+    sum(h.phenotypes)::BIGINT AS selected, any_value(c.whole_cohort) AS whole_cohort,
+    any_value(c.imaging_cohort) AS imaging_cohort, {methods}
+FROM evidence_hits_by_disease h JOIN codes c USING (organ, icd10)
+WHERE h.encoder IS NOT NULL GROUP BY h.encoder, h.organ, h.icd10 ORDER BY h.encoder, h.organ, h.icd10
 """
 
-_CELLS = """
-SELECT DISTINCT encoder, organ, icd10 FROM phenotype_selection
-WHERE icd10 NOT IN (SELECT icd10 FROM icd10_codes WHERE retired) ORDER BY ALL
-"""
-
-_LEADS = "SELECT encoder, organ, icd10, method, chromosome, locus_start, locus_end FROM lead_variants"
+_METHODS = ("classifier", "clustering", "island")
 
 _ORGANS = """
-SELECT o.organ, count(*) AS scans, g.source, g.genes
-FROM organ_volumes o LEFT JOIN (
-    SELECT organ, coalesce(encoder, method) AS source, count(DISTINCT gene) AS genes
-    FROM gene_hits
-    WHERE organ IS NOT NULL AND (icd10 IS NULL OR icd10 NOT IN (SELECT icd10 FROM icd10_codes WHERE retired))
-    GROUP BY ALL
-) g ON g.organ = o.organ
-GROUP BY o.organ, g.source, g.genes ORDER BY o.organ
+SELECT organ, source, scans, phenotypes, genes, genes_low, genes_high, genes_corrected, associations, loci, paper_genes
+FROM evidence_hits_by_organ ORDER BY organ, source
+"""
+
+_AGE = """
+SELECT organ, features, participants, mean_absolute_error AS error_years, mean_absolute_error_low AS low,
+    mean_absolute_error_high AS high, pearson_r, paper_mean_absolute_error AS paper
+FROM evidence_age ORDER BY organ = 'combined', organ, features
+"""
+
+_VOLUME = """
+SELECT organ, features, participants, pearson_r, pearson_r_low AS low, pearson_r_high AS high,
+    mean_absolute_error_percent AS error_percent, paper_pearson_r AS paper
+FROM evidence_volume ORDER BY organ, features
 """
 
 _QUALITY = """
@@ -87,42 +72,42 @@ _EXCLUDED = "SELECT stage, organ, reason, count(*) AS left_out FROM excluded GRO
 
 
 def hits_by_disease(path: Path) -> pl.DataFrame:
-    """Genes hit for each organ and code: whole cohort, imaging cohort, both EDPs, overlaps (paper, Table 1)."""
-    return warehouse.query(path, _HITS)
+    """Genes hit for each organ and code: whole cohort, imaging cohort, EDPs, overlaps (paper, Table 1)."""
+    return _wide(path, "genes")
 
 
-def loci_by_disease(path: Path, gap_kb: float = 500) -> pl.DataFrame:
-    """Loci hit for each organ and code, and those shared with the whole cohort's: the table of genes, by locus.
+def loci_by_disease(path: Path) -> pl.DataFrame:
+    """Loci hit for each organ and code, and those shared with the whole cohort's: the table of genes, by locus."""
+    return _wide(path, "loci").drop("cases", "auc", "selected")
 
-    Loci whose bounds lie within `gap_kb` (thousand base pairs) of each other are one: within a method, its clusters
-    together, and between an EDP and the code itself.
-    """
-    leads = warehouse.query(path, _LEADS)
-    cells = warehouse.query(path, _CELLS)
-    loci = merge_loci(leads, ["encoder", "organ", "icd10", "method"], gap_kb)
-    rows = []
-    for cell in cells.iter_rows(named=True):
-        own = loci.filter(**cell)
-        code = loci.filter(icd10=cell["icd10"])
-        whole, imaging = (code.filter(method=f"icd10_{name}_cohort") for name in ("whole", "imaging"))
-        found = {method: own.filter(method=method) for method in ("classifier", "clustering", "island")}
-        shared = {f"{name}_and_whole": shared_loci(each, whole, gap_kb).height for name, each in found.items()}
-        counts = {name: each.height for name, each in found.items()}
-        rows.append({**cell, "whole_cohort": whole.height, "imaging_cohort": imaging.height, **counts, **shared})
-    return pl.DataFrame(rows)
+
+def _wide(path: Path, counted: str) -> pl.DataFrame:
+    """Return `evidence_hits_by_disease` with a column a method; `counted`: genes or loci."""
+    columns = [(counted, method, method) for method in _METHODS]
+    columns += [(f"{counted}_and_whole", method, f"{method}_and_whole") for method in _METHODS]
+    # Names of this module's own, no values.
+    methods = ", ".join(f"max(h.{column}) FILTER (h.method = '{method}') AS {name}" for column, method, name in columns)
+    found = warehouse.query(path, _HITS.format(counted=counted, methods=methods))
+    return found.with_columns(pl.col(name).fill_null(0) for _, _, name in columns)
 
 
 def hits_by_organ(path: Path) -> pl.DataFrame:
-    """Genes hit for each organ by the EDPs of each encoder, and by its volume (paper, Table 2)."""
-    found = warehouse.query(path, _ORGANS)
-    run = warehouse.query(path, "SELECT DISTINCT encoder FROM phenotype_selection ORDER BY ALL")["encoder"]
-    return found.group_by("organ", "scans", maintain_order=True).agg(
-        pl.col("genes").filter(source=source).sum().alias(source) for source in (*run, "organ_volume")
-    )
+    """Genes hit for each organ by the EDPs of each encoder, and by hand-made phenotypes (paper, Table 2)."""
+    return warehouse.query(path, _ORGANS)
+
+
+def age(path: Path) -> pl.DataFrame:
+    """Age predicted out of sample from embeddings and hand-made phenotypes (paper, Table 3)."""
+    return warehouse.query(path, _AGE)
+
+
+def volume(path: Path) -> pl.DataFrame:
+    """Organ volume predicted out of sample from embeddings (paper, Table 4)."""
+    return warehouse.query(path, _VOLUME)
 
 
 def encoder_quality(path: Path) -> pl.DataFrame:
-    """What embeddings and controls predict of volume and age, out of sample (paper, Tables 3 and 4)."""
+    """What embeddings and controls predict of volume and age in a sample of scans, out of sample."""
     return warehouse.query(path, _QUALITY)
 
 

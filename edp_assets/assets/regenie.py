@@ -82,9 +82,22 @@ def statistics(
     binary: bool = False,
 ) -> Iterator[pl.DataFrame]:
     """Yield the summary statistics of one phenotype (n_participants,); adds what `_tested` adds to `metadata`."""
+    yield from statistics_of_many(run, sample, y[:, None], [label], metadata, binary=binary)
+
+
+def statistics_of_many(
+    run: StageRun,
+    sample: Sample,
+    Y: np.ndarray,
+    labels: Sequence[Mapping[str, Any]],
+    metadata: dict[str, Any],
+    *,
+    binary: bool = False,
+) -> Iterator[pl.DataFrame]:
+    """Yield the summary statistics of phenotypes (n_participants, n_phenotypes), which share their step 1."""
     yield empty("gwas_summary_stats")
-    phenotype = _Phenotype(label, y, metadata)
-    for _, frame in _tested(run, sample, [phenotype], _folder(run, dict(run.cell)), binary=binary):
+    phenotypes = [_Phenotype(label, y, metadata) for label, y in zip(labels, Y.T, strict=True)]
+    for _, frame in _tested(run, sample, phenotypes, _folder(run, dict(run.cell)), binary=binary):
         yield frame
 
 

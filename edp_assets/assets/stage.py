@@ -82,6 +82,7 @@ def stage(
     kinds: set[str] | None = None,
     checkpoint: bool = False,
     pool: str | None = None,
+    gathers: bool = False,
 ) -> Callable[[Callable[..., Any]], Stage]:
     """Return a decorator that turns a function of one cell into a registered stage.
 
@@ -104,6 +105,7 @@ def stage(
         kinds: what Dagster's UI shows as kinds.
         checkpoint: stored as an encoder file, not as a table.
         pool: Dagster's concurrency pool, of which runs of the UI and the daemon hold a place while they work.
+        gathers: it counts what there is of its inputs, see `StageSpec`.
     """
     upstream = {name: made.spec for name, made in (inputs or {}).items()}
     asset = tuple(key.split("/"))
@@ -121,6 +123,7 @@ def stage(
         optional=optional,
         guarded_by=(CODES,) if of_codes and asset != CODES else (),
         kept_despite=kept_despite,
+        gathers=gathers,
     )
 
     def decorate(function: Callable[..., Any]) -> Stage:

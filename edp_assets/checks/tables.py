@@ -243,6 +243,7 @@ def _stored_variants(counts: Counts) -> Expected | None:
 EQUATIONS: dict[str, Callable[[Counts], Expected | None]] = {
     "masked_crops": _less_excluded("scans"),
     "organ_volumes": _as_above("masked_crops"),
+    "organ_measures": _as_above("masked_crops"),
     "embeddings": _as_above("masked_crops"),
     "adjusted_embeddings": _less_excluded("embeddings"),
     "clusters": _as_above("adjusted_embeddings"),

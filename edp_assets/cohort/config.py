@@ -62,6 +62,7 @@ class Cohort:
         genotypes: genotype file as written, `{chromosome}` standing for 1 to 22, X, Y, MT.
         kinship: table of related pairs, see `cohort.kinship`; None: computed.
         settings: every setting of a run.
+        synthetic: nobody in it is real: the paper's own numbers do not stand beside its results.
     """
 
     folder: Path
@@ -82,6 +83,7 @@ class Cohort:
     genotypes: str
     kinship: Path | None
     settings: Settings
+    synthetic: bool = False
 
     @property
     def imagenet_weights(self) -> Path | None:
@@ -150,7 +152,10 @@ def parse_cohort(folder: Path) -> tuple[Cohort | None, list[Problem]]:
         return None, problems
     settings = _settings(document, problems)
     section = _table(document, "cohort", problems)
-    _unknown_keys(section, (*REQUIRED, *OPTIONAL), "[cohort]", problems)
+    _unknown_keys(section, (*REQUIRED, *OPTIONAL, "synthetic"), "[cohort]", problems)
+    if not isinstance(synthetic := section.get("synthetic", False), bool):
+        wanted, remedy = "true or false", "write synthetic = true where nobody in the cohort is real, else leave it out"
+        problems.append(_problem("[cohort] synthetic", wanted, repr(synthetic), remedy))
     values: dict[str, str | None] = {}
     for key in (*REQUIRED, *OPTIONAL):
         values[key] = _text(section, key, "[cohort]", problems, required=key in REQUIRED)
@@ -182,6 +187,7 @@ def parse_cohort(folder: Path) -> tuple[Cohort | None, list[Problem]]:
         genotypes=genotypes,
         kinship=None if kinship is None else folder / kinship,
         settings=settings,
+        synthetic=synthetic is True,
     )
     return cohort, problems
 

@@ -36,7 +36,7 @@ class Holding:
         above_held = self.verdicts.holds_above(spec, cells, look=look)
         held: dict[Cell, list[Hold | Failed]] = {cell: [*holds] for cell, holds in above_held.items()}
         self.verdicts.mirror()
-        for asset in spec.inputs.values():
+        for asset in () if spec.gathers else spec.inputs.values():
             above = self._held.get(asset, {})
             shared = set(REGISTRY[asset].spec.dimensions) & set(spec.dimensions)
             by_shared: dict[Cell, list[Hold | Failed]] = {}

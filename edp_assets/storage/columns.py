@@ -28,9 +28,11 @@ ENCODER = Column(pl.String, "encoder: mae, video_mae, imagenet")
 PHENOTYPE: Schema = {
     "encoder": Column(pl.String, "encoder; null for the baselines", nullable=True),
     "organ": Column(pl.String, "organ; null for the icd10 methods", nullable=True),
-    "icd10": Column(pl.String, "ICD-10 code; null for organ_volume", nullable=True),
+    "icd10": Column(pl.String, "ICD-10 code; null for hand-made phenotypes", nullable=True),
     "method": Column(
-        pl.String, "classifier, clustering, island, icd10_imaging_cohort, icd10_whole_cohort, organ_volume"
+        pl.String,
+        "classifier, clustering, island, icd10_imaging_cohort, icd10_whole_cohort; hand-made: organ_volume, "
+        "organ_surface, mean_intensity_<channel>, fat_fraction",
     ),
     "cluster": Column(
         pl.Int32, "cluster (0 the largest) or island (0 the best); null for other methods", nullable=True

@@ -11,6 +11,7 @@ from edp_assets.storage.ancestry_schemas import ANCESTRY
 from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, VARIANT_STATISTICS, Column, Schema, Vector
 from edp_assets.storage.evidence_schemas import EVIDENCE
 from edp_assets.storage.phenome_schemas import PHENOME, PHENOME_KEYS
+from edp_assets.storage.paper_schemas import PAPER, PAPER_KEYS
 from edp_assets.storage.withdrawal_schemas import WITHDRAWALS
 
 SCHEMAS: dict[str, Schema] = {
@@ -294,7 +295,7 @@ SCHEMAS: dict[str, Schema] = {
 
 FEW_SHOT = ("phenotype_models", "edp_scores", "gwas_summary_stats", "lead_variants", "gene_hits")
 SCHEMAS |= {f"few_shot_{name}": SCHEMAS[name] for name in FEW_SHOT}
-SCHEMAS |= EVIDENCE | ANCESTRY | PHENOME | WITHDRAWALS
+SCHEMAS |= EVIDENCE | ANCESTRY | PHENOME | PAPER | WITHDRAWALS
 SCHEMAS["failed_checks"] = SCHEMAS["asset_checks"]
 
 _PHENOTYPE = ("method", "cluster")
@@ -315,6 +316,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "clusterings": ("encoder", "algorithm"),
     "permuted_labels": ("draw",),
     **PHENOME_KEYS,
+    **PAPER_KEYS,
 }
 """What no two rows of one stored partition share, where a table has it; not of tables with a row a person and score,
 whose rows are counted (`checks/tables.py`), or a variant and score, which have a check of their own."""
@@ -348,6 +350,7 @@ WAREHOUSE_TABLES = (
     "asset_checks",
     "excluded",
     "withdrawals",
+    *PAPER,
 )
 """Small tables that the warehouse holds; the other contract tables are views over the lake."""
 

@@ -195,6 +195,8 @@ class Verdicts:
         """
         cells = list(cells)
         found: dict[Cell, list[Hold]] = {}
+        if spec.gathers:
+            return found
         for asset in dict.fromkeys((*spec.inputs.values(), *spec.guarded_by)):
             if asset not in GATES and asset not in LOOKS:
                 continue

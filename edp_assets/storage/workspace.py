@@ -46,6 +46,8 @@ class StageSpec:
         guarded_by: assets that are no input, but whose failed checks hold this one.
         kept_despite: arguments that it is first made from, and then kept despite: only `retrain` makes it from what
             they have become. Who it was made from is in the table `trained_on`.
+        gathers: it counts what there is: cells above that failed, or are held by a failed check, do not hold it, since
+            one code of an organ would hold the table of all.
     """
 
     asset: Asset
@@ -59,6 +61,7 @@ class StageSpec:
     optional: tuple[str, ...] = ()
     guarded_by: tuple[Asset, ...] = ()
     kept_despite: tuple[str, ...] = ()
+    gathers: bool = False
 
 
 def trained_on(encoder: Asset) -> Asset:
@@ -188,9 +191,9 @@ class Workspace:
             return _hash([signature(file) for file in beside if file.suffix != ".bgi"])
         if name == "step1_genotypes":
             return self._step1_genotypes()
-        path: Path | dict[str, Path] | str | None = getattr(self.cohort, name)
-        if isinstance(path, str):  # what cohort.toml itself says
-            return path
+        path: Path | dict[str, Path] | str | bool | None = getattr(self.cohort, name)
+        if isinstance(path, str | bool):  # what cohort.toml itself says
+            return str(path)
         if isinstance(path, dict):
             return _hash({key: signature(each) for key, each in path.items()})
         return "absent" if path is None else signature(path)

@@ -1,4 +1,4 @@
-"""Lead variants as a stage, by distance and by LD in the association's own people; loci shared with the baselines."""
+"""Lead variants as a stage, by distance and by LD in the association's own people."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from edp_assets import summary
 from edp_assets.assets.association import ASSOCIATIONS
 from edp_assets.assets.hits import leads_function, people_of_basis
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.settings import Settings
-from edp_assets.storage import warehouse
 from edp_assets.storage.lake import Lake, Stored, cell_of
 from edp_assets.storage.schemas import conform, empty
 from edp_assets.storage.upstream import Partition
@@ -81,41 +79,3 @@ def test_lead_variants__none_opens_no_genotypes(workspace: SimpleNamespace) -> N
     workspace.lake.write(STATISTICS, CELL, "gwas_summary_stats", Stored(empty("gwas_summary_stats")), "")
     workspace.cohort = None
     assert leads(workspace, clumping="ld") == []
-
-
-def test_loci_by_disease__counts_what_edps_share_with_the_code(tmp_path: Path) -> None:
-    lake, path = Lake(tmp_path / "lake"), tmp_path / "w.duckdb"
-
-    def write(asset: str, cell: dict[str, str], method: str, *places: tuple[str, int, int, int | None]) -> None:
-        label = {"encoder": "mae" if asset == "mae" else None, "organ": cell.get("organ"), "icd10": "K76"}
-        rows = [
-            {**label, "method": method, "cluster": cluster, "chromosome": c, "base_pair_location": start,
-             "effect_allele": "A", "other_allele": "G", "rsid": "", "neg_log_10_p_value": 9.0, "n": 9, "beta": 1.0,
-             "standard_error": 0.1, "effect_allele_frequency": 0.4, "locus_start": start, "locus_end": end}
-            for c, start, end, cluster in places
-        ]  # fmt: skip
-        frame = pl.concat([empty("lead_variants"), pl.DataFrame(rows)], how="diagonal_relaxed")
-        lake.write((asset, "lead_variants"), cell_of(cell), "lead_variants", Stored(frame), "")
-        warehouse.refresh(path, lake, "lead_variants", (asset, "lead_variants"), [cell_of(cell)])
-
-    near, far = 1_300_000, 3_000_000
-    write("mae", {"organ": "liver", "icd10": "K76"}, "clustering", ("1", 1_000_000, 1_000_000, 0),
-          ("1", near, near, 1), ("1", far, far, 0), ("2", 5, 5, 0))  # fmt: skip
-    write(
-        "icd10_whole_cohort",
-        {"icd10": "K76"},
-        "icd10_whole_cohort",
-        ("1", 600_000, 700_000, None),
-        ("2", far, far, None),
-    )
-    selection = {"encoder": "mae", "organ": "liver", "icd10": "K76", "method": "clustering", "cases": 1, "controls": 1,
-                 "selected": True, "reason": ""}  # fmt: skip
-    frame = pl.concat([empty("phenotype_selection"), pl.DataFrame([selection])], how="diagonal_relaxed")
-    lake.write(("mae", "phenotype_selection"), CELL, "phenotype_selection", Stored(frame), "")
-    warehouse.refresh(path, lake, "phenotype_selection", ("mae", "phenotype_selection"), [CELL])
-    (row,) = summary.loci_by_disease(path).rows(named=True)
-    assert row == {
-        "encoder": "mae", "organ": "liver", "icd10": "K76", "whole_cohort": 2, "imaging_cohort": 0, "classifier": 0,
-        "clustering": 3, "island": 0, "classifier_and_whole": 0, "clustering_and_whole": 1, "island_and_whole": 0,
-    }  # fmt: skip
-    assert summary.loci_by_disease(path, gap_kb=100).row(0, named=True)["clustering_and_whole"] == 0

@@ -42,6 +42,7 @@ COHORT_TOML = """\
 # A synthetic cohort: no real person is in it. The planted truth is in truth.json.
 [cohort]
 name = "synthetic-{seed}"
+synthetic = true
 genome_build = "GRCh37"
 participants = "participants.csv"
 diagnoses = "diagnoses.csv"

@@ -33,9 +33,23 @@ class Prediction:
 
 
 def ridge_prediction(z: NDArray[np.floating], y: NDArray[np.floating], folds: int = 10, seed: int = 0) -> Prediction:
-    """Predict y from z by ridge regression on standardised features, each value from a model that never saw it.
+    """Predict y from z by ridge regression, each value from a model that never saw it: see `out_of_fold`."""
+    y = np.asarray(y, dtype=np.float64)
+    predicted = out_of_fold(z, y, folds, seed)
+    mae = float(np.abs(predicted - y).mean())
+    constant = np.ptp(predicted) == 0 or np.ptp(y) == 0
+    r = 0.0 if constant else float(np.corrcoef(predicted, y)[0, 1])
+    scale = float(np.abs(y).mean())
+    return Prediction(r, mae, 100 * mae / scale if scale else float("nan"))
 
-    The penalty is chosen within each fold's training part, by leave-one-out error (scikit-learn's RidgeCV).
+
+def out_of_fold(
+    z: NDArray[np.floating], y: NDArray[np.floating], folds: int = 10, seed: int = 0
+) -> NDArray[np.float64]:
+    """Return predictions (n_participants,) of y from z by ridge regression, each by a model that never saw the person.
+
+    On standardised features; the penalty is chosen within each fold's training part, by leave-one-out error
+    (scikit-learn's RidgeCV).
 
     Args:
         z: (n_participants, n_dims).
@@ -54,12 +68,7 @@ def ridge_prediction(z: NDArray[np.floating], y: NDArray[np.floating], folds: in
     if not (np.isfinite(z).all() and np.isfinite(y).all()):
         raise ValueError("wanted finite embeddings and trait, found missing or infinite values; leave those people out")
     model = make_pipeline(StandardScaler(), RidgeCV(alphas=RIDGE_ALPHAS))
-    predicted = cross_val_predict(model, z, y, cv=KFold(folds, shuffle=True, random_state=seed))
-    mae = float(np.abs(predicted - y).mean())
-    constant = np.ptp(predicted) == 0 or np.ptp(y) == 0
-    r = 0.0 if constant else float(np.corrcoef(predicted, y)[0, 1])
-    scale = float(np.abs(y).mean())
-    return Prediction(r, mae, 100 * mae / scale if scale else float("nan"))
+    return np.asarray(cross_val_predict(model, z, y, cv=KFold(folds, shuffle=True, random_state=seed)))
 
 
 def effective_rank(z: NDArray[np.floating]) -> float:

@@ -1,0 +1,124 @@
+"""Genes and loci hit, counted by code and by organ beside what they are held against (paper, Tables 1, 2 and 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+from scipy.stats import chi2
+
+from edp_assets.science.genetics.loci import merge_loci, shared_loci
+
+WHOLE, IMAGING = "icd10_whole_cohort", "icd10_imaging_cohort"
+EDPS = ("classifier", "clustering", "island")
+PAPERS = ("classifier", "clustering")
+"""The EDPs that the paper's Table 2 combines."""
+
+CELL = ["encoder", "icd10", "method"]
+PHENOTYPE = [*CELL, "cluster"]
+
+
+def poisson_interval(count: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of the mean of a Poisson count (Garwood 1936).
+
+    It tells how far a count of so few events goes by chance. Genes of one locus, and phenotypes of one organ, are not
+    independent events, so that of such counts it is a lower bound of the uncertainty.
+    """
+    if count < 0:
+        raise ValueError(f"wanted a count of 0 or more, found {count}")
+    tail = (1 - level) / 2
+    low = chi2.ppf(tail, 2 * count) / 2 if count else 0.0
+    return float(low), float(chi2.isf(tail, 2 * count + 2) / 2)
+
+
+def counts_by_code(
+    cells: pl.DataFrame, genes: pl.DataFrame, leads: pl.DataFrame, others: Sequence[str], gap_kb: float
+) -> pl.DataFrame:
+    """Count the genes and loci of one organ: of every code and method, and of what knows no code.
+
+    Args:
+        cells: encoder, icd10, method, and what is known of them: a row for each that is to be counted; encoder null for
+            the code as a binary trait.
+        genes: encoder, icd10, method, gene of the organ's gene hits, and of the codes' own.
+        leads: encoder, icd10, method, chromosome, locus_start, locus_end of their lead variants.
+        others: methods without a code or an encoder, such as organ_volume.
+        gap_kb: loci whose bounds lie so near (thousand base pairs) are one.
+
+    Returns:
+        `cells` and a row for each of `others`, with genes, genes_low, genes_high (`poisson_interval`), loci, and
+        genes_and_whole, loci_and_whole: of them those that the code hits in the whole cohort; null without a code.
+    """
+    loci = merge_loci(leads, CELL, gap_kb)
+    rest = pl.DataFrame({"method": list(others)}, schema={"method": pl.String})
+    rows = []
+    for cell in pl.concat([cells, rest], how="diagonal").iter_rows(named=True):
+        own_genes, own_loci = (_of(table, cell) for table in (genes, loci))
+        whole = {"encoder": None, "icd10": cell["icd10"], "method": WHOLE}
+        names = set(own_genes["gene"].drop_nulls())
+        low, high = poisson_interval(len(names))
+        row = {"genes": len(names), "genes_low": low, "genes_high": high, "loci": own_loci.height}
+        if cell["icd10"] is not None:
+            row["genes_and_whole"] = len(names & set(_of(genes, whole)["gene"]))
+            row["loci_and_whole"] = shared_loci(own_loci, _of(loci, whole), gap_kb).height
+        rows.append({**cell, **row})
+    numbers = {"genes": pl.Int64, "genes_low": pl.Float64, "genes_high": pl.Float64, "loci": pl.Int64}
+    shared = {"genes_and_whole": pl.Int64, "loci_and_whole": pl.Int64}
+    return pl.DataFrame(rows, schema={**cells.schema, **numbers, **shared})
+
+
+def _of(table: pl.DataFrame, cell: dict[str, object]) -> pl.DataFrame:
+    return table.filter(pl.all_horizontal(pl.col(name).eq_missing(pl.lit(cell[name], pl.String)) for name in CELL))
+
+
+def counts_by_organ(
+    tested: pl.DataFrame, genes: pl.DataFrame, leads: pl.DataFrame, neg_log_10_threshold: float, gap_kb: float
+) -> pl.DataFrame:
+    """Count the genes and loci of one organ by source: all EDPs of an encoder, or a phenotype that needs none.
+
+    Args:
+        tested: encoder, icd10, method, cluster of every phenotype associated, hit or none; encoder null for hand-made
+            ones, whose source is the method.
+        genes: the same, with gene and neg_log_10_p_value (the gene's best).
+        leads: encoder, icd10, method, chromosome, locus_start, locus_end of their lead variants.
+        neg_log_10_threshold: of `genes`.
+        gap_kb: loci whose bounds lie so near (thousand base pairs) are one.
+
+    Returns:
+        source, phenotypes (tested), genes (distinct; of encoders those of classifier and clustering, as the paper's
+        Table 2), genes_low, genes_high (`poisson_interval`), genes_of_island (what islands add), associations (pairs of
+        phenotype and gene), genes_corrected (genes still hit when the threshold is divided by the number of
+        phenotypes: what many phenotypes reach by being many is left out), loci.
+    """
+    source = pl.coalesce("encoder", "method").alias("source")
+    island = pl.col("method") == "island"
+    sources = tested.group_by(source, maintain_order=True).agg(phenotypes=pl.len() - island.sum())
+    hits, found = genes.drop_nulls("gene").with_columns(source), leads.with_columns(source)
+    loci = merge_loci(found.filter(~island), ["source"], gap_kb)
+    rows = []
+    for name, phenotypes in sources.iter_rows():
+        own = hits.filter(pl.col("source") == name)
+        papers = own.filter(~island)
+        distinct = set(papers["gene"])
+        low, high = poisson_interval(len(distinct))
+        corrected = neg_log_10_threshold + pl.lit(max(phenotypes, 1)).log10()
+        rows.append(
+            {
+                "source": name,
+                "phenotypes": phenotypes,
+                "genes": len(distinct),
+                "genes_low": low,
+                "genes_high": high,
+                "genes_of_island": len(set(own["gene"]) - distinct),
+                "associations": papers.select(*PHENOTYPE, "gene").unique().height,
+                "genes_corrected": papers.filter(pl.col("neg_log_10_p_value") > corrected)["gene"].n_unique(),
+                "loci": loci.filter(pl.col("source") == name).height,
+            }
+        )
+    return pl.DataFrame(rows, schema=BY_ORGAN)
+
+
+BY_ORGAN = {
+    "source": pl.String, "phenotypes": pl.Int64, "genes": pl.Int64, "genes_low": pl.Float64, "genes_high": pl.Float64,
+    "genes_of_island": pl.Int64, "associations": pl.Int64, "genes_corrected": pl.Int64, "loci": pl.Int64,
+}  # fmt: skip
+"""Columns of `counts_by_organ`."""

@@ -1,0 +1,89 @@
+"""Tables that answer the paper's own, with their controls: hits, predictions, hand-made phenotypes."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from edp_assets.storage.columns import EID, ORGAN, PHENOTYPE, Column, Schema
+
+INTERVAL = "of its 95% interval"
+_COUNTS: Schema = {
+    "genes": Column(pl.Int64, "genes hit at genome-wide significance"),
+    "genes_low": Column(pl.Float64, f"lower bound {INTERVAL}: exact, of a Poisson count"),
+    "genes_high": Column(pl.Float64, "upper bound, likewise"),
+}
+_PAPER = Column(pl.Float64, "the paper's own number; null where it has none, or the cohort is synthetic", nullable=True)
+
+
+def _predicted(**extra: Column) -> Schema:
+    """Return the columns of a table of predictions out of sample; of each measure the bounds of its interval."""
+    measures = {
+        "pearson_r": "Pearson r, predicted against true",
+        "mean_absolute_error": "mean absolute error, in the target's unit",
+        "mean_absolute_error_percent": "mean absolute error, per cent of the mean target",
+    }
+    columns: Schema = {
+        "features": Column(pl.String, "encoder, organ_volume, organ_measures; or the mean, which knows nothing"),
+        "organ": Column(pl.String, "organ; combined: those who have all of them, features side by side"),
+        "participants": Column(pl.Int64, "people it was tried on, out of sample"),
+        "dimensions": Column(pl.Int64, "number of features"),
+    }
+    for name, meaning in measures.items():
+        columns[name] = Column(pl.Float64, f"{meaning}; null: too few people", nullable=True)
+        columns[f"{name}_low"] = Column(pl.Float64, f"lower bound {INTERVAL}: bootstrap over people", nullable=True)
+        columns[f"{name}_high"] = Column(pl.Float64, "upper bound, likewise", nullable=True)
+    return {**columns, **extra}
+
+
+PAPER: dict[str, Schema] = {
+    "organ_measures": {
+        "eid": EID,
+        "organ": ORGAN,
+        "volume_ml": Column(pl.Float64, "organ volume, ml"),
+        "surface_cm2": Column(pl.Float64, "area of the mask's surface, cm2"),
+        "mean_intensity": Column(pl.List(pl.Float64), "mean inside the mask a channel, before scaling"),
+        "fat_fraction": Column(
+            pl.Float64, "mean fat / (mean fat + mean water); null where a channel or signal lacks", nullable=True
+        ),
+    },
+    "evidence_hits_by_disease": {
+        "encoder": Column(pl.String, "encoder; null for what needs none", nullable=True),
+        "organ": ORGAN,
+        "icd10": Column(pl.String, "code; null for what knows none", nullable=True),
+        "description": Column(pl.String, "what WHO's ICD-10 calls it", nullable=True),
+        "method": PHENOTYPE["method"],
+        "cases": Column(pl.Int64, "cases with an embedding (EDPs); cases of the code (baselines)", nullable=True),
+        "roc_auc_out_of_fold": Column(pl.Float64, "of the classifier's score", nullable=True),
+        "phenotypes": Column(pl.Int64, "phenotypes selected for a GWAS", nullable=True),
+        **_COUNTS,
+        "loci": Column(pl.Int64, "loci hit"),
+        "genes_and_whole": Column(pl.Int64, "of the genes, those the code hits in the whole cohort", nullable=True),
+        "loci_and_whole": Column(pl.Int64, "of the loci, likewise", nullable=True),
+        "paper_genes": _PAPER,
+        "paper_genes_and_whole": _PAPER,
+    },
+    "evidence_hits_by_organ": {
+        "source": Column(pl.String, "encoder, or a phenotype that needs none, such as organ_volume"),
+        "organ": ORGAN,
+        "scans": Column(pl.Int64, "people with a usable scan"),
+        "phenotypes": Column(pl.Int64, "phenotypes associated; of encoders classifier and clustering, as in the paper"),
+        **_COUNTS,
+        "genes_of_island": Column(pl.Int64, "further genes that islands hit"),
+        "associations": Column(pl.Int64, "pairs of phenotype and gene"),
+        "genes_corrected": Column(pl.Int64, "genes left when the threshold is divided by the phenotypes"),
+        "loci": Column(pl.Int64, "loci hit"),
+        "paper_genes": _PAPER,
+    },
+    "evidence_age": _predicted(paper_mean_absolute_error=_PAPER),
+    "evidence_volume": _predicted(paper_pearson_r=_PAPER, paper_mean_absolute_error_percent=_PAPER),
+}
+"""The paper's Tables 1 to 4, with their controls and intervals, by name; all are in the warehouse."""
+
+PAPER_KEYS: dict[str, tuple[str, ...]] = {
+    "organ_measures": ("eid",),
+    "evidence_hits_by_disease": ("encoder", "icd10", "method"),
+    "evidence_hits_by_organ": ("source",),
+    "evidence_age": ("features", "organ"),
+    "evidence_volume": ("features",),
+}
+"""What no two rows of one stored partition of them share."""
