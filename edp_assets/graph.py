@@ -10,6 +10,7 @@ from edp_assets.assets import (
     association_figures,
     baselines,
     cohort,
+    encoder_sizes,
     encoders,
     enrichment,
     evidence,
@@ -57,6 +58,7 @@ STAGES = (
     phewas,
     evidence_tables,
     evidence_predictions,
+    encoder_sizes,
 )
 """The modules whose import defines the stages, in the order of the flow."""
 

@@ -1,10 +1,10 @@
-"""The paper's Table 6 on the demo: real ViT-S, B and L (MAE) of one organ, trained on a GPU, their associations counted.
+"""The paper's Table 6 on the demo: ViT-S, B and L (MAE) of one organ, trained on a GPU, their associations counted.
 
     python -m edp_assets_tests.encoder_sizes export HOME FOLDER        # crops of a finished EDP_HOME as a pack
     python -m edp_assets_tests.encoder_sizes train FOLDER OUT          # on the GPU: torch, timm, numpy, pydantic alone
     python -m edp_assets_tests.encoder_sizes table HOME FOLDER OUT     # on a CPU: phenotypes, GWAS, genes of each size
 
-FOLDER holds the slices, the recipe and, in `eids.txt`, whose they are, which stays behind: OUT's embeddings are rows
+FOLDER holds the slices, the recipe and, in `people.json`, whose they are, which stays behind: OUT's embeddings are rows
 in the pack's order. Beside each trained encoder stands one of the same shape with weights as drawn.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-PACK, EIDS, REPORT = "items.pack", "eids.txt", "sizes.json"
+PACK, PEOPLE, REPORT = "items.pack", "people.json", "sizes.json"
 SIZES = ("S", "B", "L")
 
 
@@ -28,7 +28,7 @@ def export(home: Path, folder: Path, organ: str, scans: int) -> None:
     """Write the pack of some scans of a finished home, chosen at random, with the recipe of its organ."""
     import polars as pl
 
-    from edp_assets.assets.encoders import fitted, pixel_size
+    from edp_assets.assets.encoder_weights import fitted, pixel_size
     from edp_assets.science.encoders.packs import write_pack
     from edp_assets.science.encoders.train import Recipe
     from edp_assets.settings import EncoderSettings
@@ -51,7 +51,8 @@ def export(home: Path, folder: Path, organ: str, scans: int) -> None:
 
     pack = write_pack(folder / PACK, voxels(), settings.resolution, f"{crops.version} {pixel_mm} {scans}")
     Recipe(settings, EncoderSettings()).write(folder)
-    (folder / EIDS).write_text("".join(f"{eid}\n" for eid in eids.filter(eids.is_in(chosen.implode()))))
+    in_order = eids.filter(eids.is_in(chosen.implode())).to_list()
+    (folder / PEOPLE).write_text(json.dumps({"organ": organ, "eids": in_order}))
     print(f"{len(pack.index)} scans, {pack.slices} slices, {pack.path.stat().st_size / 1e6:.1f} MB: {pack.path}")
 
 
@@ -106,6 +107,39 @@ def embedded(model: Any, pack: Any, batch_size: int) -> np.ndarray:
 def encoder_parameters(model: Any) -> int:
     """Return the weights that an embedding depends on: all but the decoder's."""
     return sum(p.numel() for name, p in model.named_parameters() if "decoder" not in name and "mask_token" not in name)
+
+
+def print_table(home: Path, folder: Path, out: Path) -> None:
+    """Take the embeddings for those of the asset, whose function counts what the phenotypes of each size hit."""
+    import polars as pl
+
+    from edp_assets.assets.encoder_sizes import sizes
+    from edp_assets.assets.stage import REGISTRY, StageRun
+    from edp_assets.storage.home import Home
+    from edp_assets.storage.lake import cell_of
+    from edp_assets.storage.upstream import Partition, Partitions
+    from edp_assets.storage.workspace import Workspace
+
+    workspace = Workspace(Home(home))
+    people, frames = json.loads((folder / PEOPLE).read_text()), []
+    organ, eids = people["organ"], people["eids"]
+    for size in json.loads((out / REPORT).read_text())["sizes"]:
+        for weights in ("trained", "untrained"):
+            z = np.load(out / f"{size}-{weights}.npy")
+            frames.append(
+                pl.DataFrame({"size": size, "weights": weights, "organ": organ, "eid": eids, "z": pl.Series(z)})
+            )
+    spec = REGISTRY["evidence", "sizes"].spec
+    inputs: dict[str, Any] = {"size_embeddings": pl.concat(frames)}
+    for name, asset in spec.inputs.items():
+        if name == "icd10_cases":
+            inputs[name] = Partitions(workspace.lake, asset, workspace.lake.cells(asset))
+        elif name != "size_embeddings":
+            partition = Partition(workspace.lake, asset, ())
+            inputs[name] = partition if name == "variant_to_gene" else workspace.lake.read(asset, ())
+    made = sizes(StageRun(cell_of({"organ": organ}), spec, workspace), **inputs)
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=200):
+        print(made.frames)
 
 
 def device_name() -> str:

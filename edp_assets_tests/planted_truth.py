@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from edp_assets.storage import warehouse
+from edp_assets_tests.planted_claims import claims
 
 EDPS = ("classifier", "clustering", "island")
 PHENOTYPE = ["encoder", "organ", "icd10", "method", "cluster"]
@@ -47,11 +48,13 @@ def found(home: Path, organs: tuple[str, ...] = ("liver", "kidneys", "heart")) -
         pl.col("gene").is_in(list(planted))
         & (pl.col("organ").is_null() | (pl.col("organ") == pl.col("gene").replace_strict(planted, default="")))
     )
-    by_method = dict(right.group_by("method").agg(pl.col("gene").n_unique()).iter_rows())
+    with_learned = right.filter(pl.col("encoder").is_null() | (pl.col("encoder") != "untrained"))
+    by_method = dict(with_learned.group_by("method").agg(pl.col("gene").n_unique()).iter_rows())
     by_method |= dict(right.drop_nulls("encoder").group_by("encoder").agg(pl.col("gene").n_unique()).iter_rows())
-    edp = set(right.filter(pl.col("method").is_in(EDPS))["gene"])
+    learned = pl.col("method").is_in(EDPS) & (pl.col("encoder") != "untrained")  # the control's are counted apart
+    edp = set(right.filter(learned)["gene"])
     leads = warehouse.query(home / "warehouse.duckdb", "SELECT chromosome FROM lead_variants")["chromosome"]
-    others = hits.filter(pl.col("method").is_in(EDPS) & ~pl.col("gene").is_in(list(planted)))
+    others = hits.filter(learned & ~pl.col("gene").is_in(list(planted)))
     return Found(
         planted=len(planted),
         by_method={**by_method, "edp": len(edp)},
@@ -102,7 +105,7 @@ def calibrations(home: Path) -> Iterator[Calibration]:
     statistics = warehouse.query(
         home / "warehouse.duckdb",
         "SELECT encoder, organ, icd10, method, cluster, neg_log_10_p_value AS p FROM gwas_summary_stats "
-        "WHERE encoder IS NOT NULL AND list_contains(?, chromosome)",
+        "WHERE encoder IS NOT NULL AND encoder <> 'untrained' AND list_contains(?, chromosome)",
         [null],
     )
     for (organ,), of_organ in sorted(statistics.group_by("organ"), key=lambda pair: pair[0]):
@@ -132,7 +135,8 @@ def describe(home: Path) -> bool:
     print(f"    mae {counts.get('mae', 0)}, video_mae {counts.get('video_mae', 0)}")
     print("    " + ", ".join(f"{method} {counts.get(method, 0)}" for method in EDPS))
     print(f"    the code itself, imaging cohort: {imaging}; whole cohort: {counts.get('icd10_whole_cohort', 0)}")
-    print(f"    organ volume: {counts.get('organ_volume', 0)}")
+    baselines = (*EDPS, "icd10_imaging_cohort", "icd10_whole_cohort", "edp", "mae", "video_mae", "imagenet")
+    print(f"    controls: {', '.join(f'{name} {n}' for name, n in sorted(counts.items()) if name not in baselines)}")
     print(f"  other genes that EDPs hit: {', '.join(result.not_planted) or 'none'}")
     print(f"  hits on the null chromosomes, any method: {result.null_hits}")
     holds = edp >= 0.8 * result.planted and imaging <= edp / 4 and result.null_hits == 0
@@ -145,6 +149,9 @@ def describe(home: Path) -> bool:
             f"{organ.inside} inside"
         )
         holds &= organ.calibrated
+    for claim in claims(home, counts):
+        print(f"  {claim}")
+        holds &= claim.holds is not False
     print(f"  {'all holds' if holds else 'NOT all holds'}")
     return holds
 

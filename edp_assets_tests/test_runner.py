@@ -51,7 +51,7 @@ def test_ranges__follow_the_order_of_the_keys_not_the_alphabet() -> None:
 
 
 def test_chosen_stages__unknown_encoder_and_selection_are_told() -> None:
-    with pytest.raises(ValueError, match="the encoders are imagenet, mae, video_mae"):
+    with pytest.raises(ValueError, match="the encoders are imagenet, mae, untrained, video_mae"):
         chosen_stages(Choice(encoders=("resnet",)), ("mae",))
     with pytest.raises(ValueError, match="matches no asset"):
         chosen_stages(Choice(select="key:nothing"), ("mae",))

@@ -9,6 +9,7 @@ import polars as pl
 
 from edp_assets.assets.album import Album
 from edp_assets.assets.association import ASSOCIATIONS
+from edp_assets.assets.encoders import LEARNED
 from edp_assets.assets.hits import significant
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Stored
@@ -49,7 +50,7 @@ def association_figures(run: StageRun, gwas_summary_stats: Partition, gene_hits:
     return album.stored()
 
 
-for _name, _association in ASSOCIATIONS.items():
+for _name, _association in ((name, ASSOCIATIONS[name]) for name in LEARNED):
     stage(
         f"{_name}/association_figures",
         group="association",

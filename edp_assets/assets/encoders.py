@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,10 +13,9 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort, imaging
-from edp_assets.assets.album import scan_picture
+from edp_assets.assets.encoder_weights import fitted_crops, imagenet_encoder, trained_encoder, untrained_encoder
 from edp_assets.assets.stage import Stage, StageRun, stage
 from edp_assets.settings import EncoderName
-from edp_assets.storage.checkpoints import StoredEncoder
 from edp_assets.storage.lake import Exclusion, Stored
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partition
@@ -24,9 +23,7 @@ from edp_assets.storage.workspace import Fingerprints
 
 log = logging.getLogger(__name__)
 
-CROPS_A_BATCH = 64
 EMBEDDINGS_A_FRAME = 2048
-SHOWN = 8
 POOL = "encoders"
 """What takes a GPU runs one at a time: dagster.yaml gives a pool one place."""
 
@@ -39,89 +36,6 @@ class EncoderStages:
     embeddings: Stage
     adjusted_embeddings: Stage
     clusters: Stage
-    cluster_alternatives: Stage
-
-
-def trained_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
-    """The organ's self-supervised encoder, trained on all slices of all crops; training resumes after a kill."""
-    from edp_assets.figures.imaging import reconstructions, training_loss
-    from edp_assets.figures.render import to_markdown
-    from edp_assets.science.encoders import launch
-    from edp_assets.science.encoders.packs import ensure_pack
-    from edp_assets.science.encoders.quality import show_reconstructions
-    from edp_assets.science.encoders.train import PACK, Recipe
-
-    settings, organ = run.workspace.settings, run["organ"]
-    recipe = Recipe(settings.organs[organ], getattr(settings, run.encoder), run.encoder)
-    config, pixel_mm = recipe.config(), pixel_size(masked_crops)
-    resolution = config.item_shape[-1]
-    folder = run.workspace.checkpoints.folder(run.spec.asset, run.cell)
-    pack = ensure_pack(
-        folder / PACK,
-        lambda: (voxels for _, voxels in fitted_crops(masked_crops.batches(CROPS_A_BATCH), resolution, pixel_mm)),
-        resolution,
-        f"{masked_crops.version} {pixel_mm}",
-    )
-    recipe.write(folder)
-    items = pack.items(config.item_shape)
-    trained = launch.train_here_or_launch(folder, recipe, items, lambda line: log.info("%s: %s", organ, line))
-    # A run that is killed or fails keeps its pack for the next; one that ends leaves no 100 GB behind.
-    pack.path.unlink()
-    shown = show_reconstructions(trained.model(), items, SHOWN, recipe.encoder.seed)
-    return StoredEncoder(
-        replace(trained, pixel_mm=pixel_mm),
-        {
-            "items": len(items),
-            "pixel_mm": pixel_mm,
-            "final_loss": float(trained.losses[-1]),
-            "items_per_second": round(trained.images_per_second, 1),
-            "resumed_from_step": trained.resumed_from_step,
-            "loss": dg.MetadataValue.md(to_markdown(training_loss(trained.losses, f"{organ}: training loss"))),
-            "reconstructions": scan_picture(
-                run, "reconstructions", reconstructions(*shown, f"{organ}: hidden patches")
-            ),
-        },
-    )
-
-
-def imagenet_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
-    """The baseline: a vision transformer trained on ImageNet's categories, its channels adapted to the organ's."""
-    from edp_assets.science.encoders.checkpoints import TrainedEncoder
-    from edp_assets.science.encoders.imagenet import ImagenetConfig, load_imagenet
-
-    settings = run.workspace.settings
-    config = ImagenetConfig.from_settings(settings.organs[run["organ"]], settings.imagenet)
-    model = load_imagenet(config, run.workspace.cohort.imagenet_weights)
-    pixel_mm = pixel_size(masked_crops)
-    trained = TrainedEncoder(config, dict(model.state_dict()), [], pixel_mm=pixel_mm)
-    return StoredEncoder(trained, {"model": config.model, "pixel_mm": pixel_mm})
-
-
-def pixel_size(crops: Partition) -> float:
-    """Return the pixel size that the scans of an organ are brought to, mm."""
-    from edp_assets.science.imaging.slices import common_pixel
-
-    spacing = np.array(crops.columns("spacing_mm")["spacing_mm"].to_list())
-    if not len(spacing):
-        raise ValueError(f"{crops.cell}: no usable scan to train an encoder on; see the table `excluded` for why")
-    return common_pixel(spacing)
-
-
-def fitted_crops(
-    crops: Iterable[pl.DataFrame], resolution: int, pixel_mm: float | None
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield eid and voxels (n_channels, n_slices, n_rows, n_columns) of each crop at an encoder's pixel size."""
-    for frame in crops:
-        yield from fitted(frame, resolution, pixel_mm)
-
-
-def fitted(crops: pl.DataFrame, resolution: int, pixel_mm: float | None) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield eid and voxels, at an encoder's pixel size, of each crop of a frame."""
-    from edp_assets.science.imaging.slices import fit, pixel_scale
-
-    for eid, shape, voxels, spacing in crops.select("eid", "shape", "voxels", "spacing_mm").iter_rows():
-        scale = (1.0, 1.0) if pixel_mm is None else pixel_scale(spacing, pixel_mm)
-        yield eid, fit(np.frombuffer(voxels, np.uint8).reshape(shape), resolution, scale)
 
 
 def embeddings(run: StageRun, encoder: Path, masked_crops: Partition) -> Stored:
@@ -140,7 +54,7 @@ def embeddings(run: StageRun, encoder: Path, masked_crops: Partition) -> Stored:
     encoder_stage = run.spec.inputs["encoder"]
     made_by = run.workspace.provenance(encoder_stage, run.cell)
     version = f"{made_by.version if made_by else ''} {masked_crops.version}"
-    section = getattr(run.workspace.settings, run.encoder)
+    section = run.workspace.settings.embedding_recipe(run.encoder)
     batch_size, pooling = section.embed_batch_size, Pooling.from_settings(section)
     recipe = Fingerprints(run.workspace, run.spec).of(run.cell, without=("masked_crops",))
     sources = crop_sources(masked_crops)
@@ -316,6 +230,9 @@ TRAINED: dict[str, tuple[str, ...]] = {
 }
 """The encoders that are trained here, and the settings that they depend on."""
 
+UNTRAINED = "untrained"
+"""The control among the encoders: it goes on to genes as they do, and is drawn and compared nowhere else."""
+
 
 def encoder_stages(name: str) -> EncoderStages:
     """Define the stages of one encoder, from crops to clusters."""
@@ -332,18 +249,23 @@ def encoder_stages(name: str) -> EncoderStages:
     if name in TRAINED:
         kept: dict[str, Any] = {"settings": TRAINED[name], "kept_despite": ("masked_crops",)}
         encoder = stage(f"{name}/encoder", **options, **weights, **kept)(trained_encoder)
+    elif name == UNTRAINED:
+        encoder = stage(f"{name}/encoder", **options, **weights, settings=(*TRAINED["mae"], UNTRAINED))(
+            untrained_encoder
+        )
     else:
         used = ("organ.resolution", "organ.channels", name)
         encoder = stage(f"{name}/encoder", **options, **weights, settings=used, files=(f"{name}_weights",))(
             imagenet_encoder
         )
+    pooled_as = "mae" if name == UNTRAINED else name
     embedded = stage(
         f"{name}/embeddings",
         **options,
         table="embeddings",
         inputs={"encoder": encoder, "masked_crops": imaging.masked_crops},
         streamed=("masked_crops",),
-        settings=(f"{name}.pooling", f"{name}.pooling_over_items"),
+        settings=(f"{pooled_as}.pooling", f"{pooled_as}.pooling_over_items"),
         code_version="2",
         kinds={"torch", "parquet"},
         pool=POOL,
@@ -372,16 +294,20 @@ def encoder_stages(name: str) -> EncoderStages:
         settings=("clustering",),
         kinds={"scanpy", "parquet"},
     )(clusters)
-    compared = stage(
-        f"{name}/cluster_alternatives",
-        **options,
-        table="cluster_alternatives",
-        inputs={"adjusted_embeddings": adjusted},
-        settings=("clustering",),
-        kinds={"scanpy", "scikitlearn"},
-    )(cluster_alternatives)
-    return EncoderStages(encoder, embedded, adjusted, clustered, compared)
+    if name != UNTRAINED:
+        stage(
+            f"{name}/cluster_alternatives",
+            **options,
+            table="cluster_alternatives",
+            inputs={"adjusted_embeddings": adjusted},
+            settings=("clustering",),
+            kinds={"scanpy", "scikitlearn"},
+        )(cluster_alternatives)
+    return EncoderStages(encoder, embedded, adjusted, clustered)
 
 
 ENCODERS = {name: encoder_stages(name) for name in get_args(EncoderName)}
-"""The stages of every encoder."""
+"""The stages of every encoder, the untrained control's too."""
+
+LEARNED = {name: stages for name, stages in ENCODERS.items() if name != UNTRAINED}
+"""The stages of the encoders that have learned something."""

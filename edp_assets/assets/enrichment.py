@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from edp_assets.assets.encoders import ENCODERS
+from edp_assets.assets.encoders import LEARNED
 from edp_assets.assets.phenotypes import PHENOTYPES
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Stored
@@ -42,7 +42,7 @@ def cluster_enrichment(run: StageRun, phenotype_models: Partitions) -> Stored:
     return Stored(frame.select(empty("cluster_enrichment").columns), metadata=counts)
 
 
-for _name in ENCODERS:
+for _name in LEARNED:
     stage(
         f"{_name}/cluster_enrichment",
         group="phenotypes",

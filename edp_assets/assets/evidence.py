@@ -12,8 +12,9 @@ import polars as pl
 
 from edp_assets.assets import cohort, imaging
 from edp_assets.assets.album import scan_picture
-from edp_assets.assets.encoders import ENCODERS, TRAINED, fitted, matrix, pixel_size
-from edp_assets.assets.stage import StageRun, stage
+from edp_assets.assets.encoder_weights import fitted, pixel_size
+from edp_assets.assets.encoders import ENCODERS, LEARNED, TRAINED, matrix
+from edp_assets.assets.stage import REGISTRY, StageRun, stage
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partition, Partitions
@@ -21,8 +22,8 @@ from edp_assets.storage.upstream import Partition, Partitions
 log = logging.getLogger(__name__)
 
 QUERIES, NEIGHBOURS = 4, 5
-EMBEDDINGS = {f"{name}_embeddings": stages.embeddings for name, stages in ENCODERS.items()}
-ALTERNATIVES = {f"{name}_alternatives": stages.cluster_alternatives for name, stages in ENCODERS.items()}
+EMBEDDINGS = {f"{name}_embeddings": stages.embeddings for name, stages in LEARNED.items()}
+ALTERNATIVES = {f"{name}_alternatives": REGISTRY[name, "cluster_alternatives"] for name in LEARNED}
 
 
 @stage(

@@ -14,7 +14,7 @@ import polars as pl
 from edp_assets.assets import cohort
 from edp_assets.assets.association import ASSOCIATIONS, GWAS, gwas_summary_stats
 from edp_assets.assets.candidates import classifier_row, cluster_row, prepared_organ
-from edp_assets.assets.encoders import ENCODERS
+from edp_assets.assets.encoders import LEARNED
 from edp_assets.assets.hits import hit_stages, people_of_basis
 from edp_assets.assets.phenotypes import CELL, PHENOTYPES, score_frame
 from edp_assets.assets.stage import StageRun, stage
@@ -148,7 +148,7 @@ def _pearson_r(a: pl.Series, b: pl.Series) -> float | None:
 
 def few_shot_stages(name: str) -> None:
     """Define the few-shot stages of one encoder."""
-    above, phenotypes, association = ENCODERS[name], PHENOTYPES[name], ASSOCIATIONS[name]
+    above, phenotypes, association = LEARNED[name], PHENOTYPES[name], ASSOCIATIONS[name]
     options: dict[str, Any] = {"group": GROUP, "dimensions": CELL}
     adjusted = {"adjusted_embeddings": above.adjusted_embeddings}
     selection = {"phenotype_selection": phenotypes.phenotype_selection}
@@ -197,5 +197,5 @@ def few_shot_stages(name: str) -> None:
     )(few_shot_comparison)
 
 
-for _name in ENCODERS:
+for _name in LEARNED:
     few_shot_stages(_name)

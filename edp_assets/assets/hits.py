@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 
 from edp_assets.assets.album import figure_folder
-from edp_assets.assets.encoders import ENCODERS
+from edp_assets.assets.encoders import LEARNED
 from edp_assets.assets.genes import genes, variant_to_gene
 from edp_assets.assets.stage import Stage, StageRun, stage, table_preview
 from edp_assets.storage.lake import Stored
@@ -89,7 +89,7 @@ def gene_hits(run: StageRun, gwas_summary_stats: Partition, variant_to_gene: Par
     if frame.height:
         strongest = frame.sort("neg_log_10_p_value", descending=True).select(SHOWN_COLUMNS)
         told["strongest"] = table_preview(strongest, SHOWN)
-        if run.spec.table == "gene_hits" and run.encoder in ENCODERS:
+        if run.spec.table == "gene_hits" and run.encoder in LEARNED:
             told["figures"] = dg.MetadataValue.path(str(figure_folder(run, (run["organ"], run["icd10"]))))
     return Stored(frame, metadata={"genes": frame["gene"].drop_nulls().n_unique(), **told})
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from edp_assets.assets.association import ASSOCIATIONS, VARIANTS_A_FRAME
 from edp_assets.assets.candidates import prepared_organ
-from edp_assets.assets.encoders import ENCODERS, matrix
+from edp_assets.assets.encoders import LEARNED, matrix
 from edp_assets.assets.loco import sums_of_squares
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Stored
@@ -111,7 +111,7 @@ def _associations(
     ]
 
 
-for _name, _above in ENCODERS.items():
+for _name, _above in LEARNED.items():
     stage(
         f"{_name}/permuted_labels",
         group="evidence",

@@ -9,7 +9,7 @@ import polars as pl
 
 from edp_assets.assets import cohort
 from edp_assets.assets.album import Album
-from edp_assets.assets.encoders import ENCODERS
+from edp_assets.assets.encoders import LEARNED
 from edp_assets.assets.phenotypes import PHENOTYPES
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Stored, cell_of
@@ -84,7 +84,7 @@ def _named(selection: Partitions, icd10_codes: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(frames).join(names, on="icd10", how="inner", maintain_order="left")
 
 
-for _name, _above in ENCODERS.items():
+for _name, _above in LEARNED.items():
     stage(
         f"{_name}/phenotype_figures",
         group="phenotypes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from edp_assets.assets import cohort
 from edp_assets.assets.candidates import PreparedOrgan, classifier_row, cluster_rows, island_rows, prepared_organ
 from edp_assets.assets.encoders import ENCODERS, EncoderStages
 from edp_assets.assets.stage import Stage, StageRun, stage
+from edp_assets.settings import Settings
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
 
@@ -39,24 +41,22 @@ def phenotype_models(
     return Stored(frame, metadata={"cases": int(cases.sum()), "candidates": len(rows)})
 
 
-def phenotype_selection(run: StageRun, phenotype_models: pl.DataFrame) -> Stored:
-    """Which candidates go on to a GWAS, and why the others do not."""
+def decide(model: Mapping[str, Any], settings: Settings) -> tuple[bool, str]:
+    """Return whether a candidate, a row of `phenotype_models`, goes on to a GWAS, and why."""
     from edp_assets.science.phenotypes.selection import select_classifier, select_cluster, select_island
 
-    settings = run.workspace.settings
-    decided = []
-    for model in phenotype_models.iter_rows(named=True):
-        if model["failure"] is not None:
-            decided.append((False, model["failure"]))
-        elif model["method"] == "classifier":
-            evidence = model["roc_auc_out_of_fold"], model["neg_log_10_p_rank_sum"]
-            decided.append(select_classifier(*evidence, settings.classifier))
-        elif model["method"] == "island":
-            decided.append(select_island(model["cases"], model["odds_ratio"], model["p_permutation"], settings.island))
-        else:
-            decided.append(
-                select_cluster(model["cases"], model["odds_ratio"], model["neg_log_10_p_fisher"], settings.clustering)
-            )
+    if model["failure"] is not None:
+        return False, str(model["failure"])
+    if model["method"] == "classifier":
+        return select_classifier(model["roc_auc_out_of_fold"], model["neg_log_10_p_rank_sum"], settings.classifier)
+    if model["method"] == "island":
+        return select_island(model["cases"], model["odds_ratio"], model["p_permutation"], settings.island)
+    return select_cluster(model["cases"], model["odds_ratio"], model["neg_log_10_p_fisher"], settings.clustering)
+
+
+def phenotype_selection(run: StageRun, phenotype_models: pl.DataFrame) -> Stored:
+    """Which candidates go on to a GWAS, and why the others do not."""
+    decided = [decide(model, run.workspace.settings) for model in phenotype_models.iter_rows(named=True)]
     frame = phenotype_models.with_columns(
         selected=pl.Series([selected for selected, _ in decided], dtype=pl.Boolean),
         reason=pl.Series([reason for _, reason in decided], dtype=pl.String),

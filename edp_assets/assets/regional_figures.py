@@ -13,6 +13,7 @@ import polars as pl
 
 from edp_assets.assets.album import Album
 from edp_assets.assets.association import ASSOCIATIONS
+from edp_assets.assets.encoders import LEARNED
 from edp_assets.assets.genes import genes as genes_stage
 from edp_assets.assets.hits import people_of_basis
 from edp_assets.assets.stage import REGISTRY, StageRun, stage
@@ -89,7 +90,7 @@ def _r2_with_first(variants: pl.DataFrame, files: dict[str, Any], people: list[s
     return pl.Series("r2", np.concatenate([[1.0], others]))
 
 
-for _name, _association in ASSOCIATIONS.items():
+for _name, _association in ((name, ASSOCIATIONS[name]) for name in LEARNED):
     stage(
         f"{_name}/regional_figures",
         group="association",

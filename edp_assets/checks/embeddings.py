@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edp_assets.assets.encoders import ENCODERS, matrix
+from edp_assets.assets.encoders import LEARNED, matrix
 from edp_assets.checks.findings import rows_of
 from edp_assets.checks.gates import register
 from edp_assets.science.findings import Finding
@@ -73,5 +73,5 @@ def _fingerprint(workspace: Workspace) -> str:
     return f"1 {workspace.settings.checks.fingerprint(NAME)}"
 
 
-for _stages in ENCODERS.values():
+for _stages in LEARNED.values():
     register(_stages.embeddings.spec, CHECKS, evaluate, _fingerprint)

@@ -44,6 +44,7 @@ from edp_assets.settings.encoders import (
     ItemStatistic,
     PooledSettings,
     TokenStatistic,
+    UntrainedSettings,
     VideoMaeSettings,
 )
 from edp_assets.settings.evidence import EvidenceSettings
@@ -107,6 +108,7 @@ __all__ = [
     "Severity",
     "StudySettings",
     "TokenStatistic",
+    "UntrainedSettings",
     "VideoMaeSettings",
     "WithdrawnPeopleCheck",
 ]
@@ -123,6 +125,7 @@ class Settings(Section):
     mae: EncoderSettings = EncoderSettings()
     video_mae: VideoMaeSettings = VideoMaeSettings()
     imagenet: ImagenetSettings = ImagenetSettings()
+    untrained: UntrainedSettings = UntrainedSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     clustering: ClusteringSettings = ClusteringSettings()
     few_shot: FewShotSettings = FewShotSettings()
@@ -161,6 +164,11 @@ class Settings(Section):
     def engine(self) -> EngineSettings:
         """What of [gwas] a baseline depends on: it is stored in full."""
         return EngineSettings(engine=self.gwas.engine, regenie=self.gwas.regenie)
+
+    def embedding_recipe(self, encoder: str) -> PooledSettings:
+        """Return how an encoder's tokens become embeddings: an untrained one's as those of the MAE it stands beside."""
+        recipe: PooledSettings = getattr(self, "mae" if encoder == "untrained" else encoder)
+        return recipe
 
     @classmethod
     def from_toml(cls, document: dict[str, Any]) -> Settings:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from edp_assets.settings.section import Section
 
-EncoderName = Literal["mae", "video_mae", "imagenet"]
+EncoderName = Literal["mae", "video_mae", "imagenet", "untrained"]
 TokenStatistic = Literal["cls", "patch_mean", "patch_spread", "patch_max", "patch_min"]
 ItemStatistic = Literal["mean", "spread", "max", "min"]
 
@@ -86,6 +86,12 @@ class VideoMaeSettings(EncoderSettings):
         if self.frames % self.tubelet:
             raise ValueError(f"frames ({self.frames}) must be a multiple of tubelet ({self.tubelet})")
         return self
+
+
+class UntrainedSettings(Section):
+    """The control: weights of the MAE's shape as they are drawn, never trained; pooled as `[encoders.mae]` says."""
+
+    seed: int = Field(1, ge=0, description="weights; another one than the MAE's, whose training begins at its own")
 
 
 class ImagenetSettings(PooledSettings):

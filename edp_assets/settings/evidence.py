@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from edp_assets.settings.section import Section
@@ -9,6 +11,8 @@ from edp_assets.settings.section import Section
 
 class EvidenceSettings(Section):
     """What embeddings are tried on (paper, Tables 3 and 4)."""
+
+    without_effect = frozenset({"sizes", "sizes_organs"})
 
     scans: int = Field(1000, ge=20, description="scans of an organ, at random, that encoders and controls are tried on")
     pixel_components: int = Field(20, ge=1, description="principal components of the pixels, the linear control")
@@ -21,4 +25,8 @@ class EvidenceSettings(Section):
     )
     locus_gap_kb: float = Field(500, ge=0, description="loci whose bounds lie so near are one, thousand base pairs")
     permutations: int = Field(20, ge=0, description="permuted labels an organ, the null of classifier-guided scores")
+    sizes: tuple[Literal["tiny", "S", "B", "L"], ...] = Field(
+        (), description="ViT sizes whose associations are compared (Table 6); none: not made"
+    )
+    sizes_organs: tuple[str, ...] = Field((), description="organs that sizes are compared in; none named: all")
     seed: int = Field(0, ge=0, description="scans, folds, permutations, and weights of the untrained control")

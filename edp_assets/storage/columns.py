@@ -23,7 +23,7 @@ Schema = dict[str, Column]
 
 EID = Column(pl.String, "participant", participant=True)
 ORGAN = Column(pl.String, "organ")
-ENCODER = Column(pl.String, "encoder: mae, video_mae, imagenet")
+ENCODER = Column(pl.String, "encoder: mae, video_mae, imagenet; untrained, the control")
 
 PHENOTYPE: Schema = {
     "encoder": Column(pl.String, "encoder; null for the baselines", nullable=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from edp_assets.storage.columns import EID, ORGAN, PHENOTYPE, Column, Schema
+from edp_assets.storage.columns import EID, ORGAN, PHENOTYPE, Column, Schema, Vector
 
 INTERVAL = "of its 95% interval"
 _COUNTS: Schema = {
@@ -74,15 +74,41 @@ PAPER: dict[str, Schema] = {
         "loci": Column(pl.Int64, "loci hit"),
         "paper_genes": _PAPER,
     },
+    "evidence_sizes": {
+        "size": Column(pl.String, "size of the vision transformer: S, B, L"),
+        "weights": Column(pl.String, "trained, untrained"),
+        "organ": ORGAN,
+        "participants": Column(pl.Int64, "people in the associations"),
+        "dimensions": Column(pl.Int64, "of an embedding"),
+        "phenotypes": Column(pl.Int64, "phenotypes associated, of classifier and clustering"),
+        **_COUNTS,
+        "associations": Column(pl.Int64, "pairs of phenotype and gene"),
+        "genes_corrected": Column(pl.Int64, "genes left when the threshold is divided by the phenotypes"),
+        "loci": Column(pl.Int64, "loci hit"),
+        "paper_genes": _PAPER,
+    },
     "evidence_age": _predicted(paper_mean_absolute_error=_PAPER),
     "evidence_volume": _predicted(paper_pearson_r=_PAPER, paper_mean_absolute_error_percent=_PAPER),
 }
-"""The paper's Tables 1 to 4, with their controls and intervals, by name; all are in the warehouse."""
+"""The paper's Tables 1 to 4 and 6, with their controls and intervals, by name; all are in the warehouse."""
+
+SIZES: dict[str, Schema] = {
+    "size_embeddings": {
+        "size": Column(pl.String, "size of the vision transformer"),
+        "weights": Column(pl.String, "trained, untrained"),
+        "organ": ORGAN,
+        "eid": EID,
+        "z": Column(Vector, "embedding: mean [cls] over the scan's slices"),
+    },
+}
+"""What `evidence_sizes` is made from; it stays in the lake."""
 
 PAPER_KEYS: dict[str, tuple[str, ...]] = {
     "organ_measures": ("eid",),
     "evidence_hits_by_disease": ("encoder", "icd10", "method"),
     "evidence_hits_by_organ": ("source",),
+    "evidence_sizes": ("size", "weights"),
+    "size_embeddings": ("size", "weights", "eid"),
     "evidence_age": ("features", "organ"),
     "evidence_volume": ("features",),
 }

@@ -12,6 +12,7 @@ from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, VARIANT_S
 from edp_assets.storage.evidence_schemas import EVIDENCE
 from edp_assets.storage.phenome_schemas import PHENOME, PHENOME_KEYS
 from edp_assets.storage.paper_schemas import PAPER, PAPER_KEYS
+from edp_assets.storage.paper_schemas import PAPER, PAPER_KEYS, SIZES
 from edp_assets.storage.withdrawal_schemas import WITHDRAWALS
 
 SCHEMAS: dict[str, Schema] = {
@@ -295,7 +296,7 @@ SCHEMAS: dict[str, Schema] = {
 
 FEW_SHOT = ("phenotype_models", "edp_scores", "gwas_summary_stats", "lead_variants", "gene_hits")
 SCHEMAS |= {f"few_shot_{name}": SCHEMAS[name] for name in FEW_SHOT}
-SCHEMAS |= EVIDENCE | ANCESTRY | PHENOME | PAPER | WITHDRAWALS
+SCHEMAS |= EVIDENCE | ANCESTRY | PHENOME | PAPER | SIZES | WITHDRAWALS
 SCHEMAS["failed_checks"] = SCHEMAS["asset_checks"]
 
 _PHENOTYPE = ("method", "cluster")

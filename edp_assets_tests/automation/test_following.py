@@ -40,7 +40,7 @@ class Ticks:
         for name, keys in KEYS.items():
             instance.add_dynamic_partitions(name, keys)
         for key, stage in REGISTRY.items():
-            if key[0] not in ("video_mae", "imagenet") and key != lacking:
+            if key[0] not in ("video_mae", "imagenet", "untrained") and key != lacking:
                 for partition in partitions(stage.spec.dimensions):
                     tell(instance, key, partition, "a")
         self.cursor = dg.evaluate_automation_conditions(defs, instance, FOLLOWING).cursor

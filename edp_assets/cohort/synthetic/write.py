@@ -90,6 +90,8 @@ warmup_epochs = 0.5
 batch_size = 32
 learning_rate = 8e-3
 checkpoint_seconds = 20
+# The control that learning must beat, through to genes.
+[encoders.untrained]
 [evidence]
 scans = 1200
 """
