@@ -20,6 +20,8 @@ from edp_assets.assets import (
     genes,
     hand_made,
     imaging,
+    interpretation,
+    paper_figures,
     permutation,
     phenome,
     phenotype_figures,
@@ -59,6 +61,8 @@ STAGES = (
     evidence_tables,
     evidence_predictions,
     encoder_sizes,
+    interpretation,
+    paper_figures,
 )
 """The modules whose import defines the stages, in the order of the flow."""
 

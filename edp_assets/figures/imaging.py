@@ -42,12 +42,12 @@ def crop_montage(
     sizes = [tuple(max(s.shape[axis] for s in slices) for axis in (1, 2)) for slices in planes.values()]
     width = max(w for _, w in sizes)
     heights = [height for height, _ in sizes for _ in range(n_channels)]
-    fig, axes = _image_grid(len(heights), len(crops), sum(heights) / len(heights) / width, title, heights)
+    fig, axes = image_grid(len(heights), len(crops), sum(heights) / len(heights) / width, title, heights)
     for plane, (suffix, slices) in enumerate(planes.items()):
         for channel in range(n_channels):
             row = axes[plane * n_channels + channel]
             for ax, image in zip(row, slices, strict=True):
-                _show(ax, _centred(image[channel], sizes[plane][0], width), 0, 255)
+                show_slice(ax, _centred(image[channel], sizes[plane][0], width), 0, 255)
             if channel < len(channels):
                 row[0].set_ylabel(channels[channel] + suffix.replace(" ", "\n"), fontsize=FONT, color=INK)
     for ax, label in zip(axes[0], labels, strict=True):
@@ -127,11 +127,11 @@ def reconstructions(original: NDArray, masked: NDArray, reconstruction: NDArray,
         raise ValueError(f"three arrays (n_slices, n_channels, n_y, n_x) wanted, found {shapes}")
     images = [a.reshape(-1, *a.shape[2:])[:MAX_COLUMNS] for a in arrays]
     n, height, width = images[0].shape
-    fig, axes = _image_grid(3, n, height / width, title)
+    fig, axes = image_grid(3, n, height / width, title)
     for column in range(n):
         low, high = float(np.nanmin(images[0][column])), float(np.nanmax(images[0][column]))
         for row in range(3):
-            _show(axes[row, column], images[row][column], low, high)
+            show_slice(axes[row, column], images[row][column], low, high)
     for row, name in enumerate(("original", "seen", "rebuilt")):
         axes[row, 0].set_ylabel(name, fontsize=FONT, color=INK)
     return fig
@@ -145,15 +145,15 @@ def neighbours(images: NDArray[np.uint8], title: str = "") -> Figure:
         title: above the figure.
     """
     rows, columns, height, width = images.shape
-    fig, axes = _image_grid(rows, columns, height / width, title)
+    fig, axes = image_grid(rows, columns, height / width, title)
     for column in range(columns):
         axes[0, column].set_title("scan" if column == 0 else f"nearest {column}", fontsize=FONT, color=INK)
         for row in range(rows):
-            _show(axes[row, column], images[row, column], 0, 255)
+            show_slice(axes[row, column], images[row, column], 0, 255)
     return fig
 
 
-def _image_grid(
+def image_grid(
     rows: int, columns: int, aspect: float, title: str, heights: Sequence[float] | None = None
 ) -> tuple[Figure, NDArray]:
     """Return a figure of image panels whose width suits their number; `aspect` is mean height over width."""
@@ -163,7 +163,7 @@ def _image_grid(
     return fig, fig.subplots(rows, columns, squeeze=False, height_ratios=heights)
 
 
-def _show(ax: Axes, image: NDArray, low: float, high: float) -> None:
+def show_slice(ax: Axes, image: NDArray, low: float, high: float) -> None:
     """Draw one slice, anterior up; what is NaN stays grey."""
     ax.set_facecolor(GREY)
     ax.imshow(image, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest")

@@ -1,10 +1,10 @@
-"""Tables that answer the paper's own, with their controls: hits, predictions, hand-made phenotypes."""
+"""Tables that answer the paper's own, with their controls, and those that help to name a score."""
 
 from __future__ import annotations
 
 import polars as pl
 
-from edp_assets.storage.columns import EID, ORGAN, PHENOTYPE, Column, Schema, Vector
+from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, Column, Schema, Vector
 
 INTERVAL = "of its 95% interval"
 _COUNTS: Schema = {
@@ -87,10 +87,36 @@ PAPER: dict[str, Schema] = {
         "loci": Column(pl.Int64, "loci hit"),
         "paper_genes": _PAPER,
     },
+    "score_correlations": {
+        **PHENOTYPE,
+        "with_what": Column(pl.String, "method of a hand-made phenotype, covariate, or code"),
+        "kind": Column(pl.String, "hand_made, covariate, icd10"),
+        "pearson_r": Column(
+            pl.Float64, "score against it; clustering and island scores are low in the affected", nullable=True
+        ),
+        "n": Column(pl.Int64, "people who have both"),
+        "roc_auc": Column(pl.Float64, "of a code: that a case scores higher than another person", nullable=True),
+    },
+    "paper_figures": {
+        "encoder": ENCODER,
+        "organ": ORGAN,
+        "figure": Column(pl.String, "figure_4: Manhattan plots of the code and its EDPs, one under another"),
+        "icd10": Column(pl.String, "ICD-10 code"),
+        "path": Column(pl.String, "PNG file, relative to EDP_HOME"),
+    },
+    "interpretation_figures": {
+        "encoder": ENCODER,
+        "organ": ORGAN,
+        "figure": Column(pl.String, "tails: least and most affected people; occlusion: where the score looks"),
+        "icd10": Column(pl.String, "ICD-10 code"),
+        "method": PHENOTYPE["method"],
+        "cluster": PHENOTYPE["cluster"],
+        "path": Column(pl.String, "PNG file, relative to EDP_HOME"),
+    },
     "evidence_age": _predicted(paper_mean_absolute_error=_PAPER),
     "evidence_volume": _predicted(paper_pearson_r=_PAPER, paper_mean_absolute_error_percent=_PAPER),
 }
-"""The paper's Tables 1 to 4 and 6, with their controls and intervals, by name; all are in the warehouse."""
+"""The paper's Tables 1 to 4 and 6 with controls and intervals; what scores go with, look at and hit. The warehouse's."""
 
 SIZES: dict[str, Schema] = {
     "size_embeddings": {
@@ -109,6 +135,9 @@ PAPER_KEYS: dict[str, tuple[str, ...]] = {
     "evidence_hits_by_organ": ("source",),
     "evidence_sizes": ("size", "weights"),
     "size_embeddings": ("size", "weights", "eid"),
+    "score_correlations": ("icd10", "method", "cluster", "with_what"),
+    "paper_figures": ("figure",),
+    "interpretation_figures": ("figure", "method", "cluster"),
     "evidence_age": ("features", "organ"),
     "evidence_volume": ("features",),
 }

@@ -220,7 +220,9 @@ def _remove_figures(workspace: Workspace, organs: Iterable[str]) -> int:
     lake, home, removed = workspace.lake, workspace.home, 0
     for organ in organs:
         listed: list[Path] = []
-        for part in _root(lake).glob(f"*/phenotype_figures/organ={folder_name(organ)}/part.parquet"):
+        place = f"organ={folder_name(organ)}/part.parquet"
+        tables = (f"*/phenotype_figures/{place}", f"*/interpretation_figures/icd10=*/{place}")
+        for part in (part for table in tables for part in _root(lake).glob(table)):
             listed += [home.root / path for path in pl.read_parquet(part, columns=["path"])["path"]]
             part.unlink()
         for path in (*listed, *scan_pictures(home, organ).glob("*.png")):
