@@ -32,6 +32,7 @@ class PooledSettings(Section):
     pooling_over_items: tuple[ItemStatistic, ...] = Field(
         ("mean",), min_length=1, description="statistics of those over a scan's slices or subvolumes (A.1: the mean)"
     )
+    embed_batch_size: int = Field(256, ge=1, description="slices a forward pass when embedding")
 
     @field_validator("pooling", "pooling_over_items")
     @classmethod
@@ -65,7 +66,6 @@ class EncoderSettings(PooledSettings):
         0, ge=0, description="processes that train together, by torch's launcher; 0: one a GPU, one without a GPU"
     )
     checkpoint_seconds: float = Field(120.0, gt=0, description="seconds between training checkpoints")
-    embed_batch_size: int = Field(256, ge=1, description="slices a forward pass when embedding")
     seed: int = Field(0, ge=0, description="weights, masks and data order")
 
 
@@ -101,4 +101,3 @@ class ImagenetSettings(PooledSettings):
         "vit_base_patch16_224.augreg_in21k_ft_in1k", description="timm's name (supervised: Steiner et al. 2022)"
     )
     weights: str | None = Field(None, description="its model.safetensors; null: the Hugging Face hub cache")
-    embed_batch_size: int = Field(256, ge=1, description="slices a forward pass when embedding")

@@ -116,7 +116,7 @@ PAPER: dict[str, Schema] = {
     "evidence_age": _predicted(paper_mean_absolute_error=_PAPER),
     "evidence_volume": _predicted(paper_pearson_r=_PAPER, paper_mean_absolute_error_percent=_PAPER),
 }
-"""The paper's Tables 1 to 4 and 6 with controls and intervals; what scores go with, look at and hit. The warehouse's."""
+"""The paper's Tables 1 to 4 and 6 with their controls; what scores go with and look at. All are in the warehouse."""
 
 SIZES: dict[str, Schema] = {
     "size_embeddings": {
