@@ -37,7 +37,7 @@ COUNTED: dict[str, Stage] = {
 OPTIONS: dict[str, Any] = {
     "group": "evidence",
     "dimensions": ("organ",),
-    "streamed": tuple(COUNTED),
+    "streamed": (*COUNTED, "hand_made_gwas"),
     "settings": ("evidence", "association"),
     "files": ("synthetic",),
     "gathers": True,
