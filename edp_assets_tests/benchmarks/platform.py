@@ -24,7 +24,10 @@ import polars as pl
 
 DIMENSIONS, CHROMOSOMES, VARIANTS = 32, ("1", "2"), 200
 CHANGED = 3
-LEFT_OUT = ("scans", "masked_crops", "organ_volumes", "encoder", "embeddings", "encoder_quality")
+LEFT_OUT = (
+    "scans", "masked_crops", "organ_volumes", "encoder", "embeddings", "encoder_quality", "organ_measures", "age",
+    "volume", "size_embeddings", "sizes", "score_correlations", "interpretation_figures",
+)  # fmt: skip
 """Assets that need images, or that are drawn here."""
 
 SCIENCE = [0.0, 0.0]
@@ -166,7 +169,7 @@ def main(organs: int, codes: int, people: int, say: Callable[[str], None]) -> No
         home.bind(Path(folder) / "cohort")
         plant(Workspace(home))
         wanted = [s for s in REGISTRY.values() if s.spec.asset[-1] not in LEFT_OUT and s.group != "few_shot"]
-        wanted = [s for s in wanted if s.spec.asset[0] not in ("video_mae", "imagenet", "untrained")]
+        wanted = [s for s in wanted if s.spec.asset[0] not in ("video_mae", "imagenet", "untrained", "hand_made")]
         choice = Choice(select=" or ".join(f'key:"{"/".join(s.spec.asset)}"' for s in wanted))
         steps = {"first fill": [], "no change": [], f"{CHANGED} codes changed": code_names(codes)[:CHANGED]}
         for name, changed in steps.items():

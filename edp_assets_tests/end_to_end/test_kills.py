@@ -50,7 +50,11 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file.unlink()
     config = folder / "cohort.toml"
     text = config.read_text()
-    for section in (r"\[organs\.(?:kidneys|heart)\]", r"\[encoders\.video_mae\]", r"\[labels\.sets\.medication\]"):
+    for section in (
+        r"\[organs\.(?:kidneys|heart)\]",
+        r"\[encoders\.(?:video_mae|untrained)\]",
+        r"\[labels\.sets\.medication\]",
+    ):
         text = re.sub(rf"{section}\n(?:[^\[\n][^\n]*\n|\n)*", "", text)
     text = re.sub("codes = .*", 'codes = ["K76", "I10"]', text, count=1)
     text = re.sub("checkpoint_seconds = .*", "checkpoint_seconds = 0.05", text)
