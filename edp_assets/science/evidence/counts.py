@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import polars as pl
 from scipy.stats import chi2
@@ -48,26 +48,27 @@ def counts_by_code(
         `cells` and a row for each of `others`, with genes, genes_low, genes_high (`poisson_interval`), loci, and
         genes_and_whole, loci_and_whole: of them those that the code hits in the whole cohort; null without a code.
     """
-    loci = merge_loci(leads, CELL, gap_kb)
+    genes_of, loci_of = _by_cell(genes), _by_cell(merge_loci(leads, CELL, gap_kb))
     rest = pl.DataFrame({"method": list(others)}, schema={"method": pl.String})
     rows = []
     for cell in pl.concat([cells, rest], how="diagonal").iter_rows(named=True):
-        own_genes, own_loci = (_of(table, cell) for table in (genes, loci))
-        whole = {"encoder": None, "icd10": cell["icd10"], "method": WHOLE}
-        names = set(own_genes["gene"].drop_nulls())
+        own, whole = (cell["encoder"], cell["icd10"], cell["method"]), (None, cell["icd10"], WHOLE)
+        names, own_loci = set(genes_of(own)["gene"].drop_nulls()), loci_of(own)
         low, high = poisson_interval(len(names))
         row = {"genes": len(names), "genes_low": low, "genes_high": high, "loci": own_loci.height}
         if cell["icd10"] is not None:
-            row["genes_and_whole"] = len(names & set(_of(genes, whole)["gene"]))
-            row["loci_and_whole"] = shared_loci(own_loci, _of(loci, whole), gap_kb).height
+            row["genes_and_whole"] = len(names & set(genes_of(whole)["gene"]))
+            row["loci_and_whole"] = shared_loci(own_loci, loci_of(whole), gap_kb).height
         rows.append({**cell, **row})
     numbers = {"genes": pl.Int64, "genes_low": pl.Float64, "genes_high": pl.Float64, "loci": pl.Int64}
     shared = {"genes_and_whole": pl.Int64, "loci_and_whole": pl.Int64}
     return pl.DataFrame(rows, schema={**cells.schema, **numbers, **shared})
 
 
-def _of(table: pl.DataFrame, cell: dict[str, object]) -> pl.DataFrame:
-    return table.filter(pl.all_horizontal(pl.col(name).eq_missing(pl.lit(cell[name], pl.String)) for name in CELL))
+def _by_cell(table: pl.DataFrame) -> Callable[[tuple[str | None, ...]], pl.DataFrame]:
+    """Return the function that tells a cell's rows: encoder, icd10, method."""
+    parts, none = table.partition_by(CELL, as_dict=True), table.clear()
+    return lambda cell: parts.get(cell, none)
 
 
 def counts_by_organ(
