@@ -197,6 +197,8 @@ def test_holding__passes_on_to_what_stands_below_the_held(home: Home) -> None:
     assert {dict(cell)["icd10"] for cell in holding.of(below, grid)} == {HELD}
     whole = StageSpec(("all_of_it",), (), "gene_hits", "1", inputs={"lead_variants": LEADS})
     assert holding.of(whole, [()]) == [()]
+    counting = StageSpec(("counts",), (), "gene_hits", "1", inputs={"lead_variants": LEADS}, gathers=True)
+    assert holding.of(counting, [()]) == []
     aside = StageSpec(("aside",), ("organ",), "gene_hits", "1", inputs={"organ_volumes": ("organ_volumes",)})
     assert holding.of(aside, [cell_of({"organ": "liver"})]) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ def holds(root: Path, cases: int, checks: str = "", people_now: int = 1000) -> l
 def test_label_prevalence__the_first_fill_and_small_changes_pass(tmp_path: Path) -> None:
     for cases in (200, 230, 190, 300):
         assert holds(tmp_path, cases) == []
+
+
+def test_label_prevalence__does_not_hold_what_counts_what_there_is(tmp_path: Path) -> None:
+    assert holds(tmp_path, 200) == []
+    assert len(holds(tmp_path, 20)) == 1
+    counting = replace(REGISTRY["mae", "phenotype_models"].spec, gathers=True)
+    assert Verdicts(planted(tmp_path, "")).holds_above(counting, [K76], look=True) == {}
 
 
 def test_label_prevalence__a_jump_holds_until_it_is_mended(tmp_path: Path) -> None:
