@@ -36,7 +36,7 @@ FROM evidence_hits_by_organ ORDER BY organ, source
 """
 
 _AGE = """
-SELECT organ, features, participants, mean_absolute_error AS error_years, mean_absolute_error_low AS low,
+SELECT organ, features, organs, participants, mean_absolute_error AS error_years, mean_absolute_error_low AS low,
     mean_absolute_error_high AS high, pearson_r, paper_mean_absolute_error AS paper
 FROM evidence_age ORDER BY organ = 'combined', organ, features
 """

@@ -92,7 +92,8 @@ class _Features:
             yield _row(run, self.name, organ, self.matrix(organ, people["eid"]), people["y"].to_numpy())
         if len(self.organs) > 1:
             people = _some(run, shared)
-            yield _row(run, self.name, COMBINED, self._combined(run, people["eid"]), people["y"].to_numpy())
+            z, y = self._combined(run, people["eid"]), people["y"].to_numpy()
+            yield _row(run, self.name, COMBINED, z, y, len(self.organs))
 
     def _combined(self, run: StageRun, eids: pl.Series) -> np.ndarray | None:
         from edp_assets.science.evidence.predictions import leading_components
@@ -130,13 +131,16 @@ def _y(people: pl.DataFrame, eids: pl.Series) -> np.ndarray:
     return eids.to_frame("eid").join(people, on="eid", how="left", maintain_order="left")["y"].to_numpy()
 
 
-def _row(run: StageRun, features: str, organ: str, z: np.ndarray | None, y: np.ndarray) -> dict[str, Any]:
+def _row(
+    run: StageRun, features: str, organ: str, z: np.ndarray | None, y: np.ndarray, organs: int = 1
+) -> dict[str, Any]:
     """Return a row of predictions with intervals; without the measures where there are too few people."""
     from edp_assets.science.encoders.quality import out_of_fold
     from edp_assets.science.evidence.predictions import bootstrap, mean_prediction
 
     settings = run.workspace.settings.evidence
-    row = {"features": features, "organ": organ, "participants": len(y), "dimensions": 0 if z is None else z.shape[1]}
+    row = {"features": features, "organ": organ, "organs": organs, "participants": len(y)}
+    row["dimensions"] = 0 if z is None else z.shape[1]
     if len(y) < 2 * settings.folds:
         return row
     y = y.astype(float)

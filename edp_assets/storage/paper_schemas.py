@@ -25,6 +25,7 @@ def _predicted(**extra: Column) -> Schema:
     columns: Schema = {
         "features": Column(pl.String, "encoder, organ_volume, organ_measures; or the mean, which knows nothing"),
         "organ": Column(pl.String, "organ; combined: those who have all of them, features side by side"),
+        "organs": Column(pl.Int64, "organs whose features stand side by side"),
         "participants": Column(pl.Int64, "people it was tried on, out of sample"),
         "dimensions": Column(pl.Int64, "number of features"),
     }

@@ -201,6 +201,11 @@ def test_age__each_organ_and_all_together_beside_the_controls(tmp_path: Path) ->
     found = conform(age(run, participants, measures, **scanned.embeddings()).frames, "evidence_age")
     errors = {(f, o): e for f, o, e in found.select("features", "organ", "mean_absolute_error").iter_rows()}
     assert set(found["participants"]) == {250}
+    assert found.select("organ", "organs").unique().sort("organ").rows() == [
+        ("combined", 2),
+        ("heart", 1),
+        ("liver", 1),
+    ]
     # One half of the variance is left to an organ, none to both; who knows nothing is off by 5 x sqrt(2) x 0.8 years.
     assert errors["mae", "combined"] < 0.1
     assert errors["mae", "liver"] == pytest.approx(5 * np.sqrt(2 / np.pi), rel=0.15)
