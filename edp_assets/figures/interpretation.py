@@ -15,11 +15,12 @@ from edp_assets.figures.render import FONT, INK
 def occlusion_maps(
     images: Sequence[NDArray[np.uint8]], maps: Sequence[NDArray[np.float64]], labels: Sequence[str], title: str = ""
 ) -> Figure:
-    """Draw slices, and below each what its parts add to the score (red) or take from it (blue), at one scale for all.
+    """Draw slices, and below each which parts speak for the trait (red) or against it (blue), at one scale for all.
 
     Args:
         images: (n_y, n_x) each, 8 bits.
-        maps: (n_blocks, n_blocks) each, of the same slice.
+        maps: (n_blocks, n_blocks) each, of the same slice: how much more affected a part makes somebody count; 0 is not
+            coloured.
         labels: one a slice.
         title: above the figure.
     """
@@ -34,10 +35,10 @@ def occlusion_maps(
         for row in (0, 1):
             show_slice(axes[row, column], image, 0, 255)
         axes[1, column].imshow(
-            one, cmap="RdBu_r", vmin=-largest, vmax=largest, alpha=0.6, origin="lower", interpolation="nearest",
-            extent=(-0.5, width - 0.5, -0.5, height - 0.5),
+            np.where(one == 0, np.nan, one), cmap="RdBu_r", vmin=-largest, vmax=largest, alpha=0.6, origin="lower",
+            interpolation="nearest", extent=(-0.5, width - 0.5, -0.5, height - 0.5),
         )  # fmt: skip
         axes[0, column].set_title(labels[column], fontsize=FONT, color=INK)
-    for row, name in enumerate(("slice", "adds to\nthe score")):
+    for row, name in enumerate(("slice", "speaks\nfor it")):
         axes[row, 0].set_ylabel(name, fontsize=FONT, color=INK)
     return fig
