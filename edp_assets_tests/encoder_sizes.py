@@ -127,7 +127,9 @@ def print_table(home: Path, folder: Path, out: Path) -> None:
         for weights in ("trained", "untrained"):
             z = np.load(out / f"{size}-{weights}.npy")
             frames.append(
-                pl.DataFrame({"size": size, "weights": weights, "organ": organ, "eid": eids, "z": pl.Series(z)})
+                pl.DataFrame(
+                    {"size": size, "weights": weights, "organ": organ, "eid": eids, "z": pl.Series(z).arr.to_list()}
+                )
             )
     spec = REGISTRY["evidence", "sizes"].spec
     inputs: dict[str, Any] = {"size_embeddings": pl.concat(frames)}
