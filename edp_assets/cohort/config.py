@@ -187,7 +187,8 @@ def parse_cohort(folder: Path) -> tuple[Cohort | None, list[Problem]]:
         genotypes=genotypes,
         kinship=None if kinship is None else folder / kinship,
         settings=settings,
-        synthetic=synthetic is True,
+        # Synthetic cohorts of before there was the key lie beside their truth.
+        synthetic=synthetic is True or (folder / "truth.json").exists(),
     )
     return cohort, problems
 

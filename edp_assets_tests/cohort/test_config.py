@@ -137,3 +137,18 @@ def test_genotype_paths__existing_chromosomes_in_natural_order(cohort_folder: Pa
 
 def test_genotype_paths__one_file(cohort_folder: Path) -> None:
     assert list(load_cohort(cohort_folder).genotype_paths()) == ["all"]
+
+
+def test_load_cohort__synthetic_is_said_or_lies_beside_its_truth(
+    cohort_folder: Path, edit: Callable[..., None]
+) -> None:
+    toml = cohort_folder / "cohort.toml"
+    assert not load_cohort(cohort_folder).synthetic
+    edit(toml, 'name = "tiny"\n', 'name = "tiny"\nsynthetic = true\n')
+    assert load_cohort(cohort_folder).synthetic
+    edit(toml, "synthetic = true", 'synthetic = "yes"')
+    with pytest.raises(CohortError, match=r"\[cohort\] synthetic: 'yes'\n    wanted: true or false"):
+        load_cohort(cohort_folder)
+    edit(toml, 'synthetic = "yes"\n', "")
+    (cohort_folder / "truth.json").touch()
+    assert load_cohort(cohort_folder).synthetic
