@@ -10,9 +10,8 @@ import polars as pl
 from edp_assets.storage.ancestry_schemas import ANCESTRY
 from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, VARIANT_STATISTICS, Column, Schema, Vector
 from edp_assets.storage.evidence_schemas import EVIDENCE
-from edp_assets.storage.phenome_schemas import PHENOME, PHENOME_KEYS
-from edp_assets.storage.paper_schemas import PAPER, PAPER_KEYS
 from edp_assets.storage.paper_schemas import PAPER, PAPER_KEYS, SIZES
+from edp_assets.storage.phenome_schemas import PHENOME, PHENOME_KEYS
 from edp_assets.storage.withdrawal_schemas import WITHDRAWALS
 
 SCHEMAS: dict[str, Schema] = {
@@ -345,8 +344,7 @@ WAREHOUSE_TABLES = (
     "cluster_enrichment",
     "lead_variants",
     "gene_hits",
-    "few_shot_lead_variants",
-    "few_shot_gene_hits",
+    *(f"few_shot_{name}" for name in FEW_SHOT[3:]),
     "few_shot_comparison",
     "asset_checks",
     "excluded",
@@ -362,8 +360,7 @@ WAREHOUSE_VIEWS = (
     "adjusted_embeddings",
     "edp_scores",
     "gwas_summary_stats",
-    "few_shot_edp_scores",
-    "few_shot_gwas_summary_stats",
+    *(f"few_shot_{name}" for name in FEW_SHOT[1:3]),
     "phewas",
     "trained_on",
 )
