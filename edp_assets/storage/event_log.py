@@ -1,20 +1,32 @@
 """Dagster's event log in SQLite, with many events of one run written in two transactions instead of two each.
 
 Dagster opens the database anew for every event, twice, and waits for the disk each time: 10 to 30 ms for each of the
-70,000 partitions of ten organs and 700 codes. What is written is the same, and any Dagster reads it.
+70,000 partitions of ten organs and 700 codes. It compiles its SQL anew each time as well, and reads its migrations for
+every run's own database. What is written here is the same, and any Dagster reads it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
 
 BATCH = 500
 """Most events that are written together; the environment variable that Dagster reads says it."""
@@ -39,6 +51,51 @@ class EventLog(SqliteEventLogStorage):
         if not os.environ.get("DAGSTER_HOME"):
             raise ValueError("the event log lies in DAGSTER_HOME, which is not set: set it to $EDP_HOME/dagster")
         return cls(os.path.join(os.environ["DAGSTER_HOME"], "history", "runs"), inst_data=inst_data)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        """Open a run's database, or the index of all: each time anew, by one engine, which keeps its compiled SQL."""
+        with self._db_lock:
+            self._shard = self.path_for_shard(shard)
+            if shard not in self._initialized_dbs:
+                if not self._copied(Path(self._shard)):
+                    self._initdb(self._engine)
+                self._initialized_dbs.add(shard)
+            with self._engine.connect() as connection, connection.begin():
+                yield connection
+
+    @cached_property
+    def _engine(self) -> Engine:
+        """Connects to the database of whoever holds the lock."""
+        return create_engine(
+            "sqlite://",
+            creator=lambda: sqlite3.connect(self._shard, timeout=SQLITE_BUSY_TIMEOUT_SECONDS),
+            poolclass=NullPool,
+        )
+
+    def _copied(self, path: Path) -> bool:
+        """Make a run's database, where there is none yet, as a copy of an empty one; return whether it was made."""
+        if path.exists():
+            return False
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_bytes(self._empty)
+        try:
+            os.link(temporary, path)  # unlike a rename it never takes the place of one that another process just made
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        return True
+
+    @cached_property
+    def _empty(self) -> bytes:
+        """A database as Dagster makes one for a run, without a row."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "empty.db"
+            engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+            self._initdb(engine)
+            engine.dispose()
+            return path.read_bytes()
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events, those of assets in the index of all runs as well; the order is kept."""
