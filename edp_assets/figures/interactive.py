@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edp_assets.figures.render import CYCLE, GREY, ORANGE, VERMILION
 
 TOOLS = "pan,box_zoom,wheel_zoom,reset,save"
-WHITES_TO_REDS = ("#fde0c5", "#facba6", "#f8b58b", "#f59e72", "#f2855d", "#ef6a4c", "#eb4a40", "#c53a34")
+WHITES_TO_REDS = ("#fde0c5", "#facba6", "#f8b58b", "#f59e72", "#f2855d")
 MAX_PEOPLE = 20_000
 """Most people of a UMAP that are drawn, evenly chosen: more cannot be told apart."""
 MAX_COLOURS = len(CYCLE)
@@ -212,10 +212,12 @@ def heat_map(hits: pl.DataFrame) -> figure:
         hits: organ, icd10, description, genes, href (the page's address, empty: none); one row a cell. The
             `HEAT_ROWS` codes of the most genes are drawn.
     """
-    best = hits.group_by("icd10").agg(pl.col("genes").sum()).sort(["genes", "icd10"], descending=[True, False])
-    codes = best.head(HEAT_ROWS)["icd10"].sort(descending=True).to_list()
+    name = pl.concat_str("icd10", pl.col("description").fill_null("").str.slice(0, 44), separator=" ")
+    hits = hits.with_columns(code=name.str.strip_chars())
+    best = hits.group_by("code").agg(pl.col("genes").sum()).sort(["genes", "code"], descending=[True, False])
+    codes = best.head(HEAT_ROWS)["code"].sort(descending=True).to_list()
     organs = hits["organ"].unique().sort().to_list()
-    shown = hits.filter(pl.col("icd10").is_in(codes)).with_columns(pl.col("genes").cast(pl.Int32))
+    shown = hits.filter(pl.col("code").is_in(codes)).with_columns(pl.col("genes").cast(pl.Int32))
     plot = new_plot(
         "",
         "",
@@ -224,15 +226,16 @@ def heat_map(hits: pl.DataFrame) -> figure:
         y_range=FactorRange(*codes),
         x_axis_location="above",
     )
-    most = max(int(shown["genes"].max() or 1), 1)  # type: ignore[arg-type]
+    plot.sizing_mode, plot.width = "fixed", min(1200, 420 + 150 * len(organs))
+    most = max(int(shown["genes"].max() or 1), 4)  # type: ignore[arg-type]
     colours = LinearColorMapper(palette=WHITES_TO_REDS, low=0, high=most)
-    data = {name: column_data(shown[name]) for name in ("organ", "icd10", "description", "genes", "href")}
+    data = {name: column_data(shown[name]) for name in ("organ", "code", "genes", "href")}
     fill = {"field": "genes", "transform": colours}
-    cells = plot.rect("organ", "icd10", 0.94, 0.9, source=ColumnDataSource(data), fill_color=fill, line_color=None)
+    cells = plot.rect("organ", "code", 0.94, 0.9, source=ColumnDataSource(data), fill_color=fill, line_color=None)
     cells.nonselection_glyph = None
-    plot.text("organ", "icd10", text="genes", source=cells.data_source, text_align="center", text_baseline="middle",
+    plot.text("organ", "code", text="genes", source=cells.data_source, text_align="center", text_baseline="middle",
               text_color="#222222", text_font_size="9pt", name="ink")  # fmt: skip
-    tips = [("organ", "@organ"), ("code", "@icd10 @description"), ("genes", "@genes")]
+    tips = [("organ", "@organ"), ("code", "@code"), ("genes", "@genes")]
     plot.add_tools(
         HoverTool(renderers=[cells], tooltips=tips),
         TapTool(renderers=[cells], callback=OpenURL(url="@href", same_tab=True)),

@@ -11,7 +11,7 @@ import polars as pl
 from markupsafe import Markup
 
 from edp_assets.report.html import table
-from edp_assets.report.names import METHODS, cell_page, href, organ_page, phenotype_id, scans_page
+from edp_assets.report.names import METHODS, cell_page, organ_page, phenotype_id, scans_page
 from edp_assets.report.phenotype import Phenotypes
 from edp_assets.report.results import meanings
 from edp_assets.report.site import Page
@@ -84,13 +84,20 @@ def _genes(sources: Sources, organ: str, icd10: str) -> Markup:
 
 
 def _candidates(selection: pl.DataFrame) -> Markup:
-    shown = selection.drop("organ", "icd10").sort("selected", descending=True, maintain_order=True)
+    shown = _told(selection.drop("organ", "icd10").sort("selected", descending=True, maintain_order=True))
     ids = [
         f"#{phenotype_id(*row[:3])}" if row[3] else None
         for row in shown.select("encoder", "method", "cluster", "selected").iter_rows()
     ]
     caption = "Candidate phenotypes: a GWAS is made of those selected"
     return table(shown, caption, links={"method": ids}, meanings=meanings("phenotype_selection"))
+
+
+def _told(frame: pl.DataFrame) -> pl.DataFrame:
+    """Leave out columns that say nothing of any row: of some methods alone have values."""
+    return frame.drop(
+        [name for name in frame.columns if name != "cluster" and frame[name].null_count() == frame.height]
+    )
 
 
 def _checks(checks: pl.DataFrame) -> dict[str, Any]:

@@ -16,6 +16,18 @@ from edp_assets.report.names import EVIDENCE, INDEX, METHODS, href
 if TYPE_CHECKING:
     from bokeh.model import Model
 
+HEADS = {
+    "icd10": "code",
+    "neg_log_10_p_value": "-log10 p",
+    "neg_log_10_p_bonferroni": "-log10 p, Bonferroni",
+    "neg_log_10_q_value": "-log10 q",
+    "base_pair_location": "position",
+    "effect_allele_frequency": "frequency",
+    "roc_auc": "AUC, best fold",
+    "roc_auc_out_of_fold": "AUC, out of fold",
+}
+"""What columns are called on the pages where their own name is long; others have theirs, without underscores."""
+
 MAX_ROWS = 2_000
 """Most rows of a table that a page shows: more would not be read, and make the page slow."""
 
@@ -74,7 +86,7 @@ def table(
         empty: what is said where there is no row.
     """
     shown = frame.head(MAX_ROWS)
-    columns = [(name.replace("_", " "), (meanings or {}).get(name, ""), _right(dtype)) for name, dtype in
+    columns = [(HEADS.get(name, name.replace("_", " ")), (meanings or {}).get(name, ""), _right(dtype)) for name, dtype in
                shown.schema.items()]  # fmt: skip
     leads = [(links or {}).get(name) for name in shown.columns]
     rows = [

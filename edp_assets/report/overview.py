@@ -45,7 +45,7 @@ def _render(sources: Sources, now: str) -> str:
         INDEX,
         "Overview",
         cohort=sources.workspace.cohort.name,
-        numbers=_numbers(sources, hits),
+        numbers=_numbers(sources),
         heat=_heat_map(sources),
         tables=tables,
         made=now,
@@ -63,29 +63,26 @@ def _by_cell(sources: Sources, frame: pl.DataFrame, caption: str) -> str:
     return table(frame, caption, links=links, elsewhere=elsewhere, empty="No code has been studied yet.")
 
 
-def _numbers(sources: Sources, hits: pl.DataFrame) -> list[tuple[int, str]]:
+def _numbers(sources: Sources) -> list[tuple[int, str]]:
     """Return the few numbers that say how large all of it is."""
     results = sources.results
     genes = _edp_genes(sources)
-    baseline = results.table("gene_hits")
-    code = baseline.filter(pl.col("method").str.starts_with("icd10_")) if baseline.height else baseline
-    own = genes.join(code, on=["icd10", "gene"], how="anti") if code.height and genes.height else genes
+    hits = results.table("gene_hits")
+    own = genes.join(hits.filter(~pl.col("method").is_in(EDPS)), on="gene", how="anti")
     scans = results.table("organ_volumes")
     return [
-        (scans["eid"].n_unique() if scans.height else 0, "people with a usable scan"),
+        (scans["eid"].n_unique(), "people with a usable scan"),
         (len(sources.organs), "organs"),
         (results.codes.height, "codes studied"),
         (int(sources.cells["selected"].sum()), "embedding-derived phenotypes with a GWAS"),
-        (genes["gene"].n_unique() if genes.height else 0, "genes hit by them"),
-        (own["gene"].n_unique() if own.height else 0, "of these not by the code itself"),
+        (genes["gene"].n_unique(), "genes hit by them"),
+        (own["gene"].n_unique(), "of these by no baseline: the code itself, organ volume"),
     ]
 
 
 def _edp_genes(sources: Sources) -> pl.DataFrame:
     """Return organ, icd10 and gene of the hits of EDPs of the studied codes."""
     hits = sources.results.table("gene_hits")
-    if not hits.height:
-        return pl.DataFrame(schema={"organ": pl.String, "icd10": pl.String, "gene": pl.String})
     own = hits.filter(pl.col("method").is_in(EDPS)).drop_nulls("gene").select("organ", "icd10", "gene").unique()
     return own.join(sources.cells, on=["organ", "icd10"], how="semi")
 

@@ -6,9 +6,7 @@ A file is told by the pattern of its name, {eid} in place of the id, and by the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
