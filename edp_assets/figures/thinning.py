@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edp_assets.figures.genome import chromosome_offsets, genome_position
 
 NOTABLE = 3.0
-"""Variants of this -log10 p and above are points of their own, up to `MAX_NOTABLE` and all hits; others share pixels."""
+"""Variants of this -log10 p and more are points of their own, up to `MAX_NOTABLE` and all hits; others share pixels."""
 MAX_NOTABLE = 2_000
 COLUMNS, ROWS = 600, 25
 """Pixels of the others: along the genome, and from 0 to `NOTABLE`."""
@@ -61,7 +61,7 @@ def thin(statistics: pl.LazyFrame, threshold: float, coarser: float = 1.0) -> di
         statistics: method, cluster, chromosome, base_pair_location, rsid, neg_log_10_p_value; rows without a p are
             left out.
         threshold: genome-wide significance, -log10 p: all variants from there on are drawn.
-        coarser: 1 draws up to 15,000 pixels and 2,000 points of their own beside the hits, 2 a quarter and half of that.
+        coarser: 1 draws up to 15,000 pixels and 2,000 points of their own beside the hits; 2 a quarter and half as many.
     """
     p = pl.col("neg_log_10_p_value")
     rows = statistics.filter(p.is_finite())
@@ -79,10 +79,11 @@ def thin(statistics: pl.LazyFrame, threshold: float, coarser: float = 1.0) -> di
     width = max((high for _, high in spans.values()), default=1.0)
     column, row = width / COLUMNS * coarser, NOTABLE / ROWS * coarser
     pixel = {"column": (genome_position(offsets) / column).floor(), "row": (p / row).floor()}
-    quiet = rows.filter(p < NOTABLE)
+    single = min(NOTABLE, threshold)
+    quiet = rows.filter(p < single)
     notable, pixels, quantiles = pl.collect_all(
         [
-            rows.filter(p >= NOTABLE).select(*KEYS, *_POINT),
+            rows.filter(p >= single).select(*KEYS, *_POINT),
             quiet.select(*KEYS, **pixel).unique(),
             quiet.group_by(*KEYS, step=(p / QUANTILE_STEP).floor()).agg(count=pl.len()),
         ],
@@ -97,11 +98,11 @@ def thin(statistics: pl.LazyFrame, threshold: float, coarser: float = 1.0) -> di
         notable, pixels, steps = own
         notable = notable.sort(["neg_log_10_p_value", "x"], descending=[True, False])
         associated = int((notable["neg_log_10_p_value"] >= threshold).sum())
-        single = max(associated, int(MAX_NOTABLE / coarser))
-        shared = notable[single:].select((pl.col("x") / column).floor().alias("column"), (p / row).floor().alias("row"))
+        most = max(associated, int(MAX_NOTABLE / coarser))
+        shared = notable[most:].select((pl.col("x") / column).floor().alias("column"), (p / row).floor().alias("row"))
         pixels = _middles(pl.concat([pixels, shared.unique()]), column, row)
         ranked = _quantiles(notable["neg_log_10_p_value"].to_numpy(), steps)
-        found[method, cluster] = Thinned(notable.head(single), pixels, ranked, variants, associated, offsets, spans)
+        found[method, cluster] = Thinned(notable.head(most), pixels, ranked, variants, associated, offsets, spans)
     return found
 
 

@@ -17,8 +17,8 @@ EDPS = ("classifier", "clustering", "island")
 
 def overview(sources: Sources) -> Page:
     """Return the page; it tells when it was made, and is always written."""
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return Page(INDEX, now, lambda: _render(sources, now))
+    now = datetime.now(UTC)
+    return Page(INDEX, now.isoformat(), lambda: _render(sources, now.strftime("%Y-%m-%d %H:%M UTC")))
 
 
 def _render(sources: Sources, now: str) -> str:

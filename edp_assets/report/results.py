@@ -111,8 +111,8 @@ class Results:
 
 
 def content_of(frame: pl.DataFrame) -> str:
-    """Return a hash of a frame's rows and column names."""
-    return digest([frame.columns, frame.rows()])
+    """Return a hash of a frame's rows and column names; the same of all that have no row."""
+    return digest([frame.columns, frame.rows()] if frame.height else [])
 
 
 def digest(value: object) -> str:
