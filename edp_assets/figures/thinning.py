@@ -61,7 +61,8 @@ def thin(statistics: pl.LazyFrame, threshold: float, coarser: float = 1.0) -> di
         statistics: method, cluster, chromosome, base_pair_location, rsid, neg_log_10_p_value; rows without a p are
             left out.
         threshold: genome-wide significance, -log10 p: all variants from there on are drawn.
-        coarser: 1 draws up to 15,000 pixels and 2,000 points of their own beside the hits; 2 a quarter and half as many.
+        coarser: 1 draws up to 15,000 pixels and 2,000 points of their own beside the hits; 2 a
+            quarter and half as many.
     """
     p = pl.col("neg_log_10_p_value")
     rows = statistics.filter(p.is_finite())

@@ -1,4 +1,4 @@
-"""From frames and figures to markup: the templates' environment, tables that can be sorted, figures that come lazily."""
+"""From frames and figures to markup: the templates' environment, tables that can be sorted, figures drawn when seen."""
 
 from __future__ import annotations
 
@@ -86,8 +86,10 @@ def table(
         empty: what is said where there is no row.
     """
     shown = frame.head(MAX_ROWS)
-    columns = [(HEADS.get(name, name.replace("_", " ")), (meanings or {}).get(name, ""), _right(dtype)) for name, dtype in
-               shown.schema.items()]  # fmt: skip
+    columns = [
+        (HEADS.get(name, name.replace("_", " ")), (meanings or {}).get(name, ""), dtype.is_numeric())
+        for name, dtype in shown.schema.items()
+    ]
     leads = [(links or {}).get(name) for name in shown.columns]
     rows = [
         [(*_cell(value), right, lead[number] if lead else None)
@@ -99,10 +101,6 @@ def table(
     return Markup(  # noqa: S704  escaped by the template
         made.render(caption=caption, columns=columns, rows=rows, left=left, elsewhere=elsewhere, empty=empty)
     )
-
-
-def _right(dtype: pl.DataType) -> bool:
-    return dtype.is_numeric()
 
 
 def _cell(value: object) -> tuple[str, str | None]:

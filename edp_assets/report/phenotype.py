@@ -1,4 +1,4 @@
-"""The phenotypes of a cell's page: scores, Manhattan and quantile plots, loci, PheWAS, and what else there is of them."""
+"""The phenotypes of a cell's page: scores, Manhattan and quantile plots, loci, PheWAS, and what else there is."""
 
 from __future__ import annotations
 

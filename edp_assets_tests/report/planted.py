@@ -1,8 +1,9 @@
-"""A home with planted results, written straight to the lake: names of organs and codes that markup and paths trip over."""
+"""A home with planted results, written straight to the lake: with names of codes that markup and paths trip over."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from edp_assets.storage.schemas import SCHEMAS
 
 ORGANS = ("liver", "left_kidney-2")
 CODES = ("K76", """set.<b>&"q'/%2F..é""", "I10")
+SHOWN = (("liver", CODES[0]), ("liver", CODES[1]), ("left_kidney-2", CODES[0]))
+"""The cells with a selected phenotype."""
 EIDS = [f"7{number:06}" for number in range(60)]
 N_VARIANTS = 3_000
 GENE, VARIANT = "FTO<i>", 1234
@@ -35,10 +38,15 @@ def filled(table: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
+def phenotypes(organ: str, icd10: str) -> tuple[tuple[str, int | None], ...]:
+    """Return method and cluster of a cell's selected phenotypes: the first cell alone has two."""
+    return (("classifier", None), ("clustering", 2)) if (organ, icd10) == SHOWN[0] else (("classifier", None),)
+
+
 def statistics(organ: str, icd10: str, seed: int, hit: float = 12.0) -> pl.DataFrame:
     """Return the summary statistics of a classifier- and a clustering-guided score; the first one has a hit."""
     frames = []
-    for method, cluster in (("classifier", None), ("clustering", 2)):
+    for method, cluster in phenotypes(organ, icd10):
         p = -np.log10(np.random.default_rng([seed, len(method)]).uniform(size=N_VARIANTS))
         if method == "classifier":
             p[VARIANT] = hit
@@ -69,7 +77,14 @@ class Planted:
         self._plant()
         self.mirror()
 
-    def store(self, asset: str, table: str, rows: pl.DataFrame, notes: Any = None, **keys: str) -> None:
+    def store(
+        self,
+        asset: str,
+        table: str,
+        rows: pl.DataFrame | Iterable[pl.DataFrame],
+        notes: Any = None,
+        **keys: str,
+    ) -> None:
         """Store one partition."""
         name = tuple(asset.split("/"))
         self.assets[name] = table
@@ -86,12 +101,16 @@ class Planted:
         ]  # fmt: skip
         self.store("icd10_codes", "icd10_codes", filled("icd10_codes", codes))
         for code in CODES:
-            self.store("icd10_cases", "icd10_cases",
-                       filled("icd10_cases", [{"icd10": code, "eid": eid} for eid in EIDS[:12]]), icd10=code)  # fmt: skip
+            self.plant_cases(code, EIDS[:12])
         for organ in ORGANS:
             self._plant_organ(organ)
         hits = [{"icd10": "K76", "method": "icd10_whole_cohort", "gene": GENE, "gene_id": None, "score": 0.9}]
         self.store("icd10_whole_cohort/gene_hits", "gene_hits", filled("gene_hits", hits), icd10="K76")
+
+    def plant_cases(self, code: str, eids: list[str]) -> None:
+        """Store who has a code."""
+        cases = filled("icd10_cases", [{"icd10": code, "eid": eid} for eid in eids])
+        self.store("icd10_cases", "icd10_cases", cases, icd10=code)
 
     def _plant_organ(self, organ: str) -> None:
         scans = [
@@ -107,7 +126,7 @@ class Planted:
         ]
         self.store("mae/clusters", "clusters", filled("clusters", people), organ=organ)
         for code in CODES:
-            self._plant_cell(organ, code, selected=code != "I10")
+            self._plant_cell(organ, code, selected=(organ, code) in SHOWN)
 
     def _plant_cell(self, organ: str, code: str, *, selected: bool) -> None:
         keys = {"organ": organ, "icd10": code}
@@ -116,7 +135,7 @@ class Planted:
             {**label, "method": "classifier", "cases": 12, "roc_auc_out_of_fold": 0.7, "p_rank_sum": 1e-4,
              "selected": selected, "reason": "AUC and p" if selected else "AUC below <0.6>"},
             {**label, "method": "clustering", "cluster": 2, "percentage": 30.0, "p_fisher": 1e-3,
-             "selected": selected, "reason": "enriched"},
+             "selected": ("clustering", 2) in phenotypes(organ, code), "reason": "enriched"},
         ]  # fmt: skip
         self.store("mae/phenotype_selection", "phenotype_selection", filled("phenotype_selection", candidates), **keys)
         if not selected:
@@ -125,7 +144,7 @@ class Planted:
         self.plant_gwas(organ, code, statistics(organ, code, seed))
         scores = [
             {**label, "method": method, "cluster": cluster, "eid": eid, "score": k / 10 + (k < 12)}
-            for method, cluster in (("classifier", None), ("clustering", 2))
+            for method, cluster in phenotypes(organ, code)
             for k, eid in enumerate(EIDS)
         ]
         self.store("mae/edp_scores", "edp_scores", filled("edp_scores", scores), **keys)
@@ -136,12 +155,12 @@ class Planted:
         lead = [{**hit, "locus_start": VARIANT * 1000 - 500, "locus_end": VARIANT * 1000 + 500}]
         self.store("mae/lead_variants", "lead_variants", filled("lead_variants", lead), **keys)
 
-    def plant_gwas(self, organ: str, code: str, rows: pl.DataFrame) -> None:
+    def plant_gwas(self, organ: str, code: str, rows: pl.DataFrame | Iterable[pl.DataFrame]) -> None:
         """Store the summary statistics of a cell's two phenotypes."""
         notes = [
             {"method": method, "cluster": cluster, "n": 60, "variants": N_VARIANTS, "lambda_gc": 1.02,
              "variants_stored": N_VARIANTS, "stored_max_p": 1.0}
-            for method, cluster in (("classifier", None), ("clustering", 2))
+            for method, cluster in phenotypes(organ, code)
         ]  # fmt: skip
         keys = {"organ": organ, "icd10": code}
         self.store("mae/gwas_summary_stats", "gwas_summary_stats", rows, {"phenotypes": notes}, **keys)
