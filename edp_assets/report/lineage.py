@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from edp_assets.assets.stage import Stage
 from edp_assets.report.results import digest
-from edp_assets.storage.cells import Cell
+from edp_assets.storage.cells import Cell, Location
 from edp_assets.storage.lake import Provenance
-from edp_assets.storage.workspace import Asset, Workspace
+from edp_assets.storage.workspace import Asset, Workspace, trained_on
 
 CHAIN = (
     "gene_hits", "gwas_summary_stats", "edp_scores", "phenotype_models", "adjusted_embeddings", "embeddings",
@@ -34,6 +35,8 @@ class Step:
         inputs: hash of what they were made from (the fingerprint).
         code_version: of the stage, as it is now.
         made: when the last of them was written, UTC.
+        file: where it lies, below EDP_HOME or in the object store; of several, the first.
+        trained_on: of an encoder, on how many scans it was trained, else None.
         changed: what of its own code, settings and files is another now than when it was made, by name.
         settings: (name, section on the methods page).
         files: what of the cohort folder was read.
@@ -49,6 +52,8 @@ class Step:
     inputs: str
     code_version: str
     made: str
+    file: str
+    trained_on: int | None
     changed: tuple[str, ...]
     settings: tuple[tuple[str, str], ...]
     files: tuple[str, ...]
@@ -73,14 +78,17 @@ class Lineage:
     def steps(self, encoder: str, organ: str, icd10: str) -> list[Step]:
         """Return every step from a cell's gene hits back, nearest first; a stage that stored nothing is left out."""
         start: Asset = (encoder, "gene_hits")
-        if start not in self.stages:
-            return []
         keys = {"organ": organ, "icd10": icd10}
+        if start not in self.stages or self._step(start, keys) is None:
+            return []
         found = [self._step(asset, keys) for asset in self._order(start)]
         return [step for step in found if step is not None]
 
     def content(self, encoder: str, organ: str, icd10: str) -> list[Any]:
-        """Return what tells whether a cell's lineage, its scores or its statistics have changed."""
+        """Return what tells whether a cell's lineage, its scores or its statistics have changed.
+
+        Not when they were made: what is made again with the same rows from the same inputs changes no page.
+        """
         return [(step.name, step.content, step.inputs, step.changed) for step in self.steps(encoder, organ, icd10)]
 
     def _order(self, start: Asset) -> list[Asset]:
@@ -119,18 +127,32 @@ class Lineage:
             content=_together([each.version for _, each in of_all]),
             inputs=_together([each.inputs for _, each in of_all]),
             code_version=spec.code_version,
-            made=datetime.fromtimestamp(max(self._written(asset, c) for c in there), UTC).strftime(
-                "%Y-%m-%d %H:%M UTC"
-            ),
+            made=self._made(asset, there),
+            file=self._file(asset, cell),
+            trained_on=self._trained_on(asset, cell),
             changed=tuple(self.workspace.changed_settings(spec, cell, provenance)),
             settings=tuple((name, settings_anchor(name, organ)) for name in spec.settings),
             files=spec.files,
             above=tuple("/".join(each) for each in spec.inputs.values() if self.stored(each)),
         )
 
-    def _written(self, asset: Asset, cell: Cell) -> float:
-        places = (self.workspace.lake.path(asset, cell), self.workspace.checkpoints.path(asset, cell))
-        return max(float(place.stat().st_mtime) for place in places if place.exists())
+    def _place(self, asset: Asset, cell: Cell) -> Location:
+        place = self.workspace.lake.path(asset, cell)
+        return place if place.exists() else self.workspace.checkpoints.path(asset, cell)
+
+    def _made(self, asset: Asset, cells: Iterable[Cell]) -> str:
+        written = max(float(self._place(asset, cell).stat().st_mtime) for cell in cells)
+        return datetime.fromtimestamp(written, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+    def _file(self, asset: Asset, cell: Cell) -> str:
+        place, root = self._place(asset, cell), self.workspace.home.root
+        return str(place.relative_to(root)) if isinstance(place, Path) else str(place)
+
+    def _trained_on(self, asset: Asset, cell: Cell) -> int | None:
+        if not self.stages[asset].spec.kept_despite:
+            return None
+        found = self.workspace.lake.provenance(trained_on(asset), cell)
+        return None if found is None else found.rows
 
 
 def settings_anchor(name: str, organ: str | None) -> str:
