@@ -12,8 +12,19 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from bokeh.models import ColumnDataSource, FactorRange, HoverTool, LinearColorMapper, OpenURL, Span, TapTool
+from bokeh.models import (
+    ColumnDataSource,
+    DataRange1d,
+    FactorRange,
+    HoverTool,
+    LinearColorMapper,
+    OpenURL,
+    TapTool,
+)
+from bokeh.models.annotations import Span
+from bokeh.models.renderers import DataRenderer
 from bokeh.plotting import figure
+from bokeh.transform import transform
 from numpy.typing import NDArray
 
 from edp_assets.figures.render import CYCLE, GREY, ORANGE, VERMILION
@@ -86,7 +97,7 @@ def scatter(
     shown = table.with_columns(
         _group=pl.when(pl.col(group).is_in(list(colours))).then(group).otherwise(pl.lit("other"))
     )
-    drawn = []
+    drawn: list[DataRenderer] = []
     for name in [*colours, *(["other"] if len(frequent) > len(colours) else [])]:
         own = shown.filter(pl.col("_group") == name)
         data = {column: column_data(own[column]) for column in dict.fromkeys([x, y, *tooltips.values()])}
@@ -121,7 +132,7 @@ def umap(clusters: pl.DataFrame) -> figure:
     plot = new_plot("UMAP 1", "UMAP 2", 420)
     order = sorted(shown["cluster"].unique(), key=int)
     palette = {name: CYCLE[k % len(CYCLE)] for k, name in enumerate(order)}
-    drawn = []
+    drawn: list[DataRenderer] = []
     for name, colour in palette.items():
         own = shown.filter(pl.col("cluster") == name)
         source = ColumnDataSource({c: column_data(own[c]) for c in ("umap_1", "umap_2")})
@@ -186,7 +197,7 @@ def score_distribution(score: NDArray, cases: NDArray[np.bool_], bins: int = 40)
         bins: of equal width, over all scores.
     """
     edges = np.histogram_bin_edges(score, bins) if len(score) else np.array([0.0, 1.0])
-    plot = new_plot("score", "density", 260)
+    plot = new_plot("score", "density", 260, y_range=DataRange1d(start=0))
     for members, colour, name in ((~cases, GREY, "controls"), (cases, ORANGE, "cases")):
         counts, _ = np.histogram(score[members], edges)
         total = max(int(counts.sum()), 1)
@@ -200,7 +211,6 @@ def score_distribution(score: NDArray, cases: NDArray[np.bool_], bins: int = 40)
         )  # fmt: skip
         tips = [(name, "@people"), ("score", "@left{0.00} to @right{0.00}")]
         plot.add_tools(HoverTool(renderers=[bars], tooltips=tips))
-    plot.y_range.start = 0
     add_legend(plot)
     return plot
 
@@ -230,10 +240,12 @@ def heat_map(hits: pl.DataFrame) -> figure:
     most = max(int(shown["genes"].max() or 1), 4)  # type: ignore[arg-type]
     colours = LinearColorMapper(palette=WHITES_TO_REDS, low=0, high=most)
     data = {name: column_data(shown[name]) for name in ("organ", "code", "genes", "href")}
-    fill = {"field": "genes", "transform": colours}
-    cells = plot.rect("organ", "code", 0.94, 0.9, source=ColumnDataSource(data), fill_color=fill, line_color=None)
+    source = ColumnDataSource(data)
+    cells = plot.rect(
+        "organ", "code", 0.94, 0.9, source=source, fill_color=transform("genes", colours), line_color=None
+    )
     cells.nonselection_glyph = None
-    plot.text("organ", "code", text="genes", source=cells.data_source, text_align="center", text_baseline="middle",
+    plot.text("organ", "code", text="genes", source=source, text_align="center", text_baseline="middle",
               text_color="#222222", text_font_size="9pt", name="ink")  # fmt: skip
     tips = [("organ", "@organ"), ("code", "@code"), ("genes", "@genes")]
     plot.add_tools(

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from bokeh.models import ColumnDataSource, HoverTool, LabelSet
+from bokeh.models import ColumnDataSource, HoverTool
+from bokeh.models.annotations import LabelSet
+from bokeh.models.renderers import DataRenderer
 from bokeh.plotting import figure
 
 from edp_assets.figures.genome import genome_position
@@ -30,14 +32,16 @@ def manhattan(thinned: Thinned, genes: pl.DataFrame, threshold: float) -> figure
         threshold: genome-wide significance, -log10 p, drawn as a line.
     """
     width = max((high for _, high in thinned.spans.values()), default=1.0)
-    plot = new_plot("chromosome", "-log10 p", 360, x_range=(0.0, width))
+    top = float(thinned.notable["neg_log_10_p_value"].max() or 0)  # type: ignore[arg-type]
+    ranges = {"x_range": (0.0, width), "y_range": (0.0, max(top, threshold) * 1.18)}
+    plot = new_plot("chromosome", "-log10 p", 360, **ranges)
     bounds = np.array([low for low, _ in thinned.spans.values()])
     for column, odd in ((thinned.pixels, False), (thinned.pixels, True)):
         place = np.searchsorted(bounds, column["x"].to_numpy(), side="right") - 1
         points = column.filter(pl.Series(place % 2 == int(odd), dtype=pl.Boolean))
         data = {name: column_data(points[name]) for name in ("x", "neg_log_10_p_value")}
         plot.scatter("x", "neg_log_10_p_value", source=ColumnDataSource(data), size=3, color=SKY if odd else BLUE)
-    drawn = []
+    drawn: list[DataRenderer] = []
     hit = thinned.notable["neg_log_10_p_value"] >= threshold
     for points, colour, size in ((thinned.notable.filter(~hit), GREY, 4), (thinned.notable.filter(hit), VERMILION, 6)):
         data = {name: column_data(points[name]) for name in points.columns}
@@ -49,8 +53,6 @@ def manhattan(thinned: Thinned, genes: pl.DataFrame, threshold: float) -> figure
     add_line(plot, threshold)
     _name_genes(plot, genes, thinned, width)
     _chromosome_axis(plot, thinned, width)
-    top = float(thinned.notable["neg_log_10_p_value"].max() or 0)  # type: ignore[arg-type]
-    plot.y_range.start, plot.y_range.end = 0, max(top, threshold) * 1.18
     return plot
 
 

@@ -100,7 +100,7 @@ class Lineage:
                     above.add(each)
                     ahead.append(each)
         # Stages are defined in the order of the flow.
-        return [asset for asset in reversed(self.stages) if asset in above]
+        return [asset for asset in reversed(list(self.stages)) if asset in above]
 
     def _step(self, asset: Asset, keys: Mapping[str, str]) -> Step | None:
         spec = self.stages[asset].spec

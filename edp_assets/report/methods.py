@@ -13,7 +13,7 @@ from edp_assets.report.html import table
 from edp_assets.report.names import METHODS
 from edp_assets.report.site import Page
 from edp_assets.report.sources import Sources
-from edp_assets.settings import ORGANS, Section
+from edp_assets.settings import ORGANS, Section, Settings
 
 LIBRARIES = (
     "edp_assets", "dagster", "duckdb", "polars", "numpy", "scipy", "torch", "timm", "scanpy", "leidenalg",
@@ -30,17 +30,10 @@ def methods(sources: Sources) -> Page:
 
 def _render(sources: Sources) -> str:
     settings, cohort = sources.settings, sources.workspace.cohort
-    sections = []
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if name == "organs":
-            made = ((f"organs-{organ}", of_organ, _organ_default(organ)) for organ, of_organ in value.items())
-        elif isinstance(value, Section):
-            made = iter([(name, value, type(value)()) if _has_defaults(type(value)) else (name, value, None)])
-        else:
-            continue
-        sections += [(f"settings-{key}", key, table(_rows(section, default), f"[{key.replace('-', '.')}]"))
-                     for key, section, default in made]  # fmt: skip
+    sections = [
+        (f"settings-{key}", key, table(_rows(section, default), f"[{key.replace('-', '.')}]"))
+        for key, section, default in _sections(settings)
+    ]
     return sources.page(
         "methods.html.j2",
         METHODS,
@@ -54,8 +47,14 @@ def _render(sources: Sources) -> str:
     )
 
 
-def _organ_default(organ: str) -> Section | None:
-    return ORGANS.get(organ)
+def _sections(settings: Settings) -> Iterator[tuple[str, Section, Section | None]]:
+    """Yield each section by name, with its defaults; of an organ those of the built-in table, where it is in it."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Section):
+            yield name, value, type(value)() if _has_defaults(type(value)) else None
+    for organ, of_organ in settings.organs.items():
+        yield f"organs-{organ}", of_organ, ORGANS.get(organ)
 
 
 def _has_defaults(section: type[Section]) -> bool:
