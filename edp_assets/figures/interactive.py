@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -67,7 +67,7 @@ def add_legend(plot: figure) -> None:
         plot.add_layout(legend, "right")
 
 
-def add_line(plot: figure, at: float, dimension: str = "width") -> None:
+def add_line(plot: figure, at: float, dimension: Literal["width", "height"] = "width") -> None:
     """Draw a threshold: across the width at a height, or (`height`) down at a place on the x axis."""
     plot.add_layout(Span(location=at, dimension=dimension, line_color=VERMILION, line_dash="dotted", line_width=1.5))
 

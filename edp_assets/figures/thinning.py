@@ -5,6 +5,7 @@ Statistics are streamed, so that memory does not grow with the number of variant
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,59 +55,78 @@ class Thinned:
         return self.notable.height + self.pixels.height
 
 
-def thin(statistics: pl.LazyFrame, threshold: float, coarser: float = 1.0) -> dict[Key, Thinned]:
+def thin(
+    statistics: Callable[[], Iterable[pl.DataFrame]], threshold: float, coarser: float = 1.0
+) -> dict[Key, Thinned]:
     """Return what is drawn of each phenotype, in the order of method and cluster.
 
     Args:
-        statistics: method, cluster, chromosome, base_pair_location, rsid, neg_log_10_p_value; rows without a p are
-            left out.
+        statistics: gives the rows in frames of bounded size, and is asked twice: method, cluster, chromosome,
+            base_pair_location, rsid, neg_log_10_p_value; rows without a p are left out.
         threshold: genome-wide significance, -log10 p: all variants from there on are drawn.
         coarser: 1 draws up to 15,000 pixels and 2,000 points of their own beside the hits; 2 a
             quarter and half as many.
     """
-    p = pl.col("neg_log_10_p_value")
-    rows = statistics.filter(p.is_finite())
-    ends = (
-        rows.group_by(*KEYS, "chromosome")
-        .agg(
-            low=pl.col("base_pair_location").min(),
-            high=pl.col("base_pair_location").max(),
-            variants=pl.len(),
-        )
-        .collect(engine="streaming")
-    )
+    ends = _ends(statistics())
     both = pl.concat([ends.select("chromosome", base_pair_location=end) for end in ("low", "high")])
     offsets, spans = chromosome_offsets(both)
     width = max((high for _, high in spans.values()), default=1.0)
     column, row = width / COLUMNS * coarser, NOTABLE / ROWS * coarser
-    pixel = {"column": (genome_position(offsets) / column).floor(), "row": (p / row).floor()}
-    single = min(NOTABLE, threshold)
-    quiet = rows.filter(p < single)
-    notable, pixels, quantiles = pl.collect_all(
-        [
-            rows.filter(p >= single).select(*KEYS, *_POINT),
-            quiet.select(*KEYS, **pixel).unique(),
-            quiet.group_by(*KEYS, step=(p / QUANTILE_STEP).floor()).agg(count=pl.len()),
-        ],
-        engine="streaming",
-    )
-    notable = notable.with_columns(x=genome_position(offsets))
-    frames = (notable, pixels, quantiles)
+    pixel = {"column": (genome_position(offsets) / column).floor(), "row": (_P / row).floor()}
+    frames = _gathered(statistics(), pixel, min(NOTABLE, threshold))
     found = {}
     for method, cluster in ends.select(KEYS).unique().sort(KEYS, nulls_last=False).iter_rows():
         own = [_of(frame, method, cluster) for frame in frames]
         variants = int(_of(ends, method, cluster)["variants"].sum())
         notable, pixels, steps = own
+        notable = notable.with_columns(x=genome_position(offsets))
         notable = notable.sort(["neg_log_10_p_value", "x"], descending=[True, False])
         associated = int((notable["neg_log_10_p_value"] >= threshold).sum())
         most = max(associated, int(MAX_NOTABLE / coarser))
-        shared = notable[most:].select((pl.col("x") / column).floor().alias("column"), (p / row).floor().alias("row"))
-        pixels = _middles(pl.concat([pixels, shared.unique()]), column, row)
+        shared = notable[most:].select(**pixel).cast({"column": pl.Float64, "row": pl.Float64})
+        pixels = _middles(pl.concat([pixels, shared]).unique(), column, row)
         ranked = _quantiles(notable["neg_log_10_p_value"].to_numpy(), steps)
         found[method, cluster] = Thinned(notable.head(most), pixels, ranked, variants, associated, offsets, spans)
     return found
 
 
+_P = pl.col("neg_log_10_p_value")
+
+
+def _ends(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Return first and last position and the number of variants, of each phenotype and chromosome."""
+    place, keys = pl.col("base_pair_location"), (*KEYS, "chromosome")
+    ends = pl.DataFrame(schema=_ENDS)
+    for frame in frames:
+        own = frame.filter(_P.is_finite()).group_by(keys).agg(low=place.min(), high=place.max(), variants=pl.len())
+        both = pl.concat([ends, own.cast(_ENDS)])  # type: ignore[arg-type]
+        ends = both.group_by(keys).agg(pl.col("low").min(), pl.col("high").max(), pl.col("variants").sum())
+    return ends
+
+
+def _gathered(
+    frames: Iterable[pl.DataFrame], pixel: dict[str, pl.Expr], single: float
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Return notable variants, pixels that hold another, and how many of these lie in each step of the quantiles."""
+    notable, pixels, steps = [], pl.DataFrame(schema=_PIXELS), pl.DataFrame(schema=_STEPS)
+    for frame in frames:
+        rows = frame.filter(_P.is_finite())
+        notable.append(rows.filter(single <= _P).select(*KEYS, *_POINT))
+        quiet = rows.filter(single > _P)
+        pixels = pl.concat([pixels, quiet.select(*KEYS, **pixel).cast(_PIXELS)]).unique()  # type: ignore[arg-type]
+        own = quiet.group_by(*KEYS, step=(_P / QUANTILE_STEP).floor()).agg(count=pl.len()).cast(_STEPS)  # type: ignore[arg-type]
+        steps = pl.concat([steps, own]).group_by(*KEYS, "step").agg(pl.col("count").sum())
+    return pl.concat(notable) if notable else pl.DataFrame(schema=_NOTABLE), pixels, steps
+
+
+_KEYS = {"method": pl.String, "cluster": pl.Int32}
+_ENDS = {**_KEYS, "chromosome": pl.String, "low": pl.Int64, "high": pl.Int64, "variants": pl.Int64}
+_PIXELS = {**_KEYS, "column": pl.Float64, "row": pl.Float64}
+_STEPS = {**_KEYS, "step": pl.Float64, "count": pl.Int64}
+_NOTABLE = {
+    **_KEYS, "chromosome": pl.String, "base_pair_location": pl.Int64, "rsid": pl.String,
+    "neg_log_10_p_value": pl.Float32,
+}  # fmt: skip
 _POINT = ("chromosome", "base_pair_location", "rsid", "neg_log_10_p_value")
 
 

@@ -76,13 +76,13 @@ class Lineage:
         return self._stored[asset]
 
     def steps(self, encoder: str, organ: str, icd10: str) -> list[Step]:
-        """Return every step from a cell's gene hits back, nearest first; a stage that stored nothing is left out."""
-        start: Asset = (encoder, "gene_hits")
+        """Return every step from a cell's gene hits back, nearest first; what is not stored (yet) is left out."""
         keys = {"organ": organ, "icd10": icd10}
-        if start not in self.stages or self._step(start, keys) is None:
-            return []
-        found = [self._step(asset, keys) for asset in self._order(start)]
-        return [step for step in found if step is not None]
+        for asset in ((encoder, name) for name in CHAIN[:3]):
+            if asset in self.stages and self._step(asset, keys) is not None:
+                found = [self._step(each, keys) for each in self._order(asset)]
+                return [step for step in found if step is not None]
+        return []
 
     def content(self, encoder: str, organ: str, icd10: str) -> list[Any]:
         """Return what tells whether a cell's lineage, its scores or its statistics have changed.

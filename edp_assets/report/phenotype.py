@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import polars as pl
@@ -19,6 +19,8 @@ from edp_assets.storage.upstream import Partition
 
 FULLY_DRAWN = 8
 """Phenotypes of a page whose plots have all their points; of more, each has fewer, so that the page stays small."""
+ROWS_AT_ONCE = 1_000_000
+"""Rows of statistics in memory."""
 PREFIX = "report/"
 """Paths of figures are relative to EDP_HOME."""
 
@@ -116,7 +118,7 @@ class Phenotypes:
 
     @cached_property
     def _thinned(self) -> dict[tuple[Any, ...], Thinned]:
-        """What is drawn of each phenotype's GWAS; each file is scanned once."""
+        """What is drawn of each phenotype's GWAS; each file is streamed twice."""
         threshold = self.sources.settings.association.neg_log_10_threshold
         coarser = max(1.0, (self.selected.height / FULLY_DRAWN) ** 0.5)
         columns = (*KEYS, "chromosome", "base_pair_location", "rsid", "neg_log_10_p_value")
@@ -124,7 +126,7 @@ class Phenotypes:
         for encoder in self.selected["encoder"].unique(maintain_order=True):
             statistics = self._partition((encoder, "gwas_summary_stats"), organ=self.organ, icd10=self.icd10)
             if statistics is not None:
-                of_encoder = thin(statistics.scan().select(columns), threshold, coarser)
+                of_encoder = thin(partial(statistics.stream, columns, ROWS_AT_ONCE), threshold, coarser)
                 found |= {(encoder, *key): thinned for key, thinned in of_encoder.items()}
         return found
 
