@@ -51,7 +51,7 @@ def new_plot(xlabel: str, ylabel: str, height: int = 340, **options: Any) -> fig
     )
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
-    plot.outline_line_color = None
+    plot.outline_line_color = plot.background_fill_color = plot.border_fill_color = None  # the page shows through
     plot.xgrid.grid_line_alpha = plot.ygrid.grid_line_alpha = 0.5
     return plot
 
@@ -61,6 +61,7 @@ def add_legend(plot: figure) -> None:
     if plot.legend:
         legend = plot.legend[0]
         legend.click_policy = "hide"
+        legend.background_fill_color = legend.border_line_color = None
         legend.label_text_font_size = "9pt"
         legend.glyph_height = legend.glyph_width = 12
         legend.spacing = 0

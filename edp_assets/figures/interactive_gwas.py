@@ -125,7 +125,7 @@ def qq(quantiles: pl.DataFrame, tested: int) -> figure:
     plot.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
     if plot.legend:
         plot.legend[0].location = "top_left"
-        plot.legend[0].background_fill_alpha = 0
+        plot.legend[0].background_fill_color = plot.legend[0].border_line_color = None
     return plot
 
 

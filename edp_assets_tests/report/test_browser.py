@@ -161,10 +161,8 @@ def test_report__dark_and_light_are_remembered(browser: Watched, built: Path) ->
     page.locator("#theme").click()
     dark = page.evaluate(ground)
     assert dark != light
-    painted = (
-        "Bokeh.index.roots[0].model.background_fill_color.value ?? Bokeh.index.roots[0].model.background_fill_color"
-    )
-    page.wait_for_function(f"Bokeh.index.roots.length && ({painted}) === '#12171e'")
+    inked = "Bokeh.index.roots[0].model.below[0].axis_label_text_color"
+    page.wait_for_function(f"JSON.stringify({inked}).includes('#e4e9f0')")
     browser.go(built, "index.html")
     assert page.evaluate(ground) == dark
     page.locator("#theme").click()

@@ -13,11 +13,9 @@
 
   // Bokeh draws on a canvas, which knows no variables of the page: its models are given the theme's colours.
   function recolour(view) {
-    const ink = colour("--ink"), soft = colour("--soft"), paper = colour("--ground"), grid = colour("--grid");
+    const ink = colour("--ink"), soft = colour("--soft"), grid = colour("--grid");
     for (const model of view.model.references()) {
-      if (model.type === "Figure") {
-        model.setv({ background_fill_color: paper, border_fill_color: paper });
-      } else if (model.type.endsWith("Axis")) {
+      if (model.type.endsWith("Axis")) {
         model.setv({
           axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: soft,
           major_tick_line_color: soft, minor_tick_line_color: null,
@@ -25,7 +23,7 @@
       } else if (model.type === "Grid") {
         model.setv({ grid_line_color: grid });
       } else if (model.type === "Legend") {
-        model.setv({ label_text_color: ink, background_fill_color: paper, border_line_color: null });
+        model.setv({ label_text_color: ink });
       } else if (model.type === "LabelSet") {
         model.setv({ text_color: ink });
       }
