@@ -19,7 +19,7 @@ from edp_assets.storage.upstream import Partition
 
 FULLY_DRAWN = 8
 """Phenotypes of a page whose plots have all their points; of more, each has fewer, so that the page stays small."""
-ROWS_AT_ONCE = 1_000_000
+ROWS_AT_ONCE = 131_072
 """Rows of statistics in memory."""
 PREFIX = "report/"
 """Paths of figures are relative to EDP_HOME."""
