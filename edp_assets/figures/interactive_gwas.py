@@ -33,7 +33,7 @@ def manhattan(thinned: Thinned, genes: pl.DataFrame, threshold: float) -> figure
     """
     width = max((high for _, high in thinned.spans.values()), default=1.0)
     top = float(thinned.notable["neg_log_10_p_value"].max() or 0)  # type: ignore[arg-type]
-    ranges = {"x_range": (0.0, width), "y_range": (0.0, max(top, threshold) * 1.18)}
+    ranges = {"x_range": (-0.01 * width, 1.03 * width), "y_range": (0.0, max(top, threshold) * 1.18)}
     plot = new_plot("chromosome", "-log10 p", 360, **ranges)
     bounds = np.array([low for low, _ in thinned.spans.values()])
     for column, odd in ((thinned.pixels, False), (thinned.pixels, True)):
