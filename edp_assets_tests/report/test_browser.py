@@ -14,6 +14,7 @@ import pytest
 from edp_assets_tests.report.planted import GENE, VARIANT
 
 sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.slow
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (
