@@ -7,7 +7,7 @@ export DAGSTER_HOME := $(EDP_HOME)/dagster
 PORT ?= 3000
 SEED ?= 0
 
-.PHONY: demo test lint ui bench acceptance report clean
+.PHONY: demo test lint ui browser bench acceptance report clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
@@ -18,7 +18,17 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 demo: $(VENV)/.installed  ## the synthetic cohort from scans to genes
 	$(BIN)/edp demo --seed $(SEED)
 
-test: $(VENV)/.installed lint  ## lint, types, import rules, tests
+# The report's tests need a browser; where none can be had they skip, with that reason.
+BROWSERS := chromium chromium-browser google-chrome
+
+browser:  ## a Chromium of Debian's packages, where there is none and root may install it
+	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    chromium fonts-dejavu-core >/dev/null || echo "no browser could be installed: the report's browser tests skip"; \
+	else echo "no browser, and no root with apt-get to install one: the report's browser tests skip"; fi
+
+test: $(VENV)/.installed browser lint  ## lint, types, import rules, tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.installed

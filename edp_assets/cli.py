@@ -246,7 +246,8 @@ def _first(items: Sequence[object], elsewhere: str) -> list[str]:
 def _close(home: Home) -> None:
     """Print the closing tables and where things are."""
     from edp_assets import summary
-    from edp_assets.figures.report import write_report
+    from edp_assets.report.build import build_report
+    from edp_assets.storage.workspace import Workspace
 
     hits = summary.hits_by_disease(home.warehouse)
     _table("Genes at genome-wide significance (Table 1 of the paper)", hits)
@@ -262,8 +263,7 @@ def _close(home: Home) -> None:
     _table("Checks, a phenotype or partition each (of files, whose passing is not kept, the failed alone)", checks)
     excluded = summary.left_out(home.warehouse)
     _table("Left out", excluded)
-    with home.making(("report",), [()]):
-        report = write_report(home.report, hits, loci, organs, quality, excluded)
+    report = build_report(Workspace(home), _say)
     _say(f"warehouse: {home.warehouse}\nreport:    {report}\nUI:        make ui (same EDP_HOME)")
 
 

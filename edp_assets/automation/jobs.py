@@ -70,16 +70,12 @@ def train(workspace: Workspace, choice: Choice, say: Say) -> None:
 
 def build_report(workspace: Workspace, _: Choice, say: Say) -> None:
     """Do what `edp report` does."""
-    from edp_assets import summary
-    from edp_assets.figures.report import write_report
+    from edp_assets.report.build import build_report as write
 
     warehouse = workspace.home.warehouse
     if not warehouse.exists():
         raise HomeError(f"{warehouse} is not there: run `edp run COHORT` or the job full_run first.")
-    hits, loci, organs = (f(warehouse) for f in (summary.hits_by_disease, summary.loci_by_disease,
-                                                 summary.hits_by_organ))  # fmt: skip
-    quality, left_out = summary.encoder_quality(warehouse), summary.left_out(warehouse)
-    say(f"report: {write_report(workspace.home.report, hits, loci, organs, quality, left_out)}")
+    say(f"report: {write(workspace, say)}")
 
 
 def verify_all(workspace: Workspace, _: Choice, say: Say) -> None:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from edp_assets.figures.genome import chromosome_offsets, genome_position
 from edp_assets.figures.render import BLUE, FONT, GREY, INK, PALE, SKY, VERMILION, new_figure, place_labels, style_axes
 from edp_assets.science.genetics.calibration import lambda_gc
 
@@ -78,8 +79,8 @@ def _draw_manhattan(ax: Axes, stats: pl.DataFrame, genes: pl.DataFrame | None, t
     stats = stats.select(
         pl.col("chromosome").cast(pl.String), pl.col("base_pair_location").cast(pl.Int64), "neg_log_10_p_value"
     ).filter(pl.col("neg_log_10_p_value").is_finite())
-    offsets, spans = _chromosome_offsets(stats)
-    drawn = _thinned(stats.with_columns(x=_position(offsets)))
+    offsets, spans = chromosome_offsets(stats)
+    drawn = _thinned(stats.with_columns(x=genome_position(offsets)))
     for k, (chromosome, points) in enumerate((c, drawn.filter(pl.col("chromosome") == c)) for c in offsets):
         y = points["neg_log_10_p_value"].to_numpy()
         x = points["x"].to_numpy()
@@ -130,33 +131,6 @@ def qq(neg_log_10_p: NDArray, title: str = "", tested: tuple[int, float] | None 
     return fig
 
 
-def _chromosome_offsets(stats: pl.DataFrame) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Return where each chromosome starts on the axis (minus its first position), and what it spans."""
-    ranges = stats.group_by("chromosome").agg(
-        low=pl.col("base_pair_location").min(), high=pl.col("base_pair_location").max()
-    )
-    rows = sorted(ranges.iter_rows(), key=lambda row: _natural(row[0]))
-    gap = 0.005 * sum(high - low for _, low, high in rows) + 1
-    offsets, spans, start = {}, {}, 0.0
-    for chromosome, low, high in rows:
-        offsets[chromosome] = start - low + gap / 2
-        spans[chromosome] = (start, start + high - low + gap)
-        start = spans[chromosome][1]
-    return offsets, spans
-
-
-def _natural(chromosome: str) -> tuple[int, str]:
-    """Sort 2 before 10, and X, Y, MT after the numbers."""
-    name = chromosome.removeprefix("chr")
-    return (int(name), "") if name.isdigit() else (1000, {"X": "0", "Y": "1"}.get(name, name))
-
-
-def _position(offsets: dict[str, float]) -> pl.Expr:
-    """Return the position along the axis; null on a chromosome that has none."""
-    start = pl.col("chromosome").replace_strict(offsets, default=None, return_dtype=pl.Float64)
-    return start + pl.col("base_pair_location")
-
-
 def _thinned(points: pl.DataFrame) -> pl.DataFrame:
     """Leave out those low points that would be drawn over another in the same pixel; all others stay."""
     width = float(points["x"].max() or 1.0)  # type: ignore[arg-type]
@@ -181,7 +155,7 @@ def _gene_labels(ax: Axes, genes: pl.DataFrame, offsets: dict[str, float], drawn
     best = (
         genes.drop_nulls(["gene", "neg_log_10_p_value"])
         .with_columns(pl.col("chromosome").cast(pl.String))
-        .with_columns(x=_position(offsets))
+        .with_columns(x=genome_position(offsets))
         .drop_nulls("x")
         .sort("neg_log_10_p_value", descending=True)
         .unique("gene", keep="first", maintain_order=True)

@@ -228,6 +228,9 @@ def _remove_figures(workspace: Workspace, organs: Iterable[str]) -> int:
         for path in (*listed, *scan_pictures(home, organ).glob("*.png")):
             removed += path.exists()
             path.unlink(missing_ok=True)
+        # Pages draw people, though they name none: the next report makes them again.
+        for page in (home.report / "organs" / folder_name(organ)).rglob("*.html"):
+            page.unlink()
     return removed
 
 

@@ -168,6 +168,32 @@ class Workspace:
                 stale[cell] = why_stale(provenance, now)
         return stale
 
+    def settings_used(self, spec: StageSpec, cell: Cell) -> dict[str, str]:
+        """Return the settings that a partition depends on, by name, as text or as their fingerprint."""
+        used = {}
+        for name in spec.settings:
+            section, _, field = name.partition(".")
+            values = (
+                self.settings.organs[dict(cell)["organ"]] if section == "organ" else getattr(self.settings, section)
+            )
+            if field:
+                used[name] = json.dumps(getattr(values, field))
+            elif values.result_settings():  # of a section without effect nothing is kept: a new one makes nothing stale
+                used[name] = values.fingerprint()
+        return used
+
+    def changed_settings(self, spec: StageSpec, cell: Cell, stored: Provenance) -> list[str]:
+        """Return which of its settings, and whether its code, are others now than when a partition was made.
+
+        What it was made from is not looked at: `stale_cells` does. Of files of earlier versions nothing is known.
+        """
+        if not stored.parts:
+            return []
+        now = {"code": spec.code_version}
+        now |= {f"settings {name}": _part(value) for name, value in self.settings_used(spec, cell).items()}
+        names = {*now, *(name for name in stored.parts if name.startswith("settings "))}
+        return sorted(name for name in names if stored.parts.get(name) != now.get(name))
+
     def _is_kept(self, fingerprints: Fingerprints, cell: Cell, stored: Provenance) -> bool:
         """Return whether a stored encoder is as its recipe and code would make it, whatever it was trained on."""
         spec = fingerprints.spec
@@ -224,15 +250,7 @@ class Fingerprints:
 
     def of(self, cell: Cell, without: Collection[str] = ()) -> Fingerprint:
         """Return the fingerprint of what the cell would be made from now, but for the inputs `without`."""
-        keys, settings = dict(cell), self.workspace.settings
-        used = {}
-        for name in self.spec.settings:
-            section, _, field = name.partition(".")
-            values = settings.organs[keys["organ"]] if section == "organ" else getattr(settings, section)
-            if field:
-                used[name] = json.dumps(getattr(values, field))
-            elif values.result_settings():  # of a section without effect nothing is kept: a new one makes nothing stale
-                used[name] = values.fingerprint()
+        used = self.workspace.settings_used(self.spec, cell)
         inputs: dict[str, list[Any]] = {}
         for name, by_shared in self._inputs.items():
             found = by_shared.get(restricted(cell, self._shared[name]), [])
@@ -245,7 +263,7 @@ class Fingerprints:
         files = {name: stamp for name, stamp in stamps.items() if stamp}
         parts = {"code": self.spec.code_version}
         for kind, of_kind in (("settings", used), ("input", inputs), ("file", files)):
-            parts |= {f"{kind} {name}": _hash(value)[:8] for name, value in of_kind.items()}
+            parts |= {f"{kind} {name}": _part(value) for name, value in of_kind.items()}
         return Fingerprint(_hash([self.spec.code_version, used, inputs, files]), parts)
 
     def _versions(self, name: str) -> dict[Cell, list[tuple[Cell, str]]]:
@@ -313,6 +331,11 @@ def with_signatures(scans: pl.DataFrame) -> pl.DataFrame:
         " ".join(signature(Path(file)) for file in row if file is not None) for row in scans.select(files).iter_rows()
     ]
     return scans.with_columns(signature=pl.Series(rows, dtype=pl.String))
+
+
+def _part(value: object) -> str:
+    """Return the hash of one part of a fingerprint."""
+    return _hash(value)[:8]
 
 
 def _hash(value: object) -> str:

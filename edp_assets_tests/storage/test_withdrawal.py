@@ -111,6 +111,10 @@ def fill(workspace: Workspace) -> None:
     for cell in (K76, RETIRED):
         store(("mae", "edp_scores"), cell, "edp_scores", rows("edp_scores", people))
         store(("mae", "gwas_summary_stats"), cell, "gwas_summary_stats", empty("gwas_summary_stats"))
+    for organ in ("liver", "heart"):
+        page = home.report / "organs" / organ / "codes/K76.html"
+        page.parent.mkdir(parents=True)
+        page.write_text("drawn of people")
     figure = home.figures / "mae/liver/umap.png"
     table = pl.DataFrame(
         [{"encoder": "mae", "organ": "liver", "figure": "umap", "path": str(figure.relative_to(home.root))}]
@@ -189,6 +193,7 @@ def test_carry_out__nobody_who_withdrew_is_found_and_everybody_else_is(workspace
     assert (row.on_list, row.newly, row.files_rewritten) == (2, 1, 9)
     assert row.partitions_removed == 3  # the retired code's two, and that of the asset that is no more
     assert row.figures_removed == 2
+    assert [page.parts[-3] for page in home.report.glob("organs/*/codes/*.html")] == ["heart"]
     for asset, cell in ((("masked_crops",), LIVER), (("organ_volumes",), LIVER), (("mae", "edp_scores"), K76)):
         assert sorted(lake.read(asset, cell)["eid"]) == STAY
         provenance = lake.provenance(asset, cell)

@@ -1,0 +1,165 @@
+"""From a gene hit back to the scans: the stored partitions that a cell's genes were made from, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edp_assets.assets.stage import Stage
+from edp_assets.report.results import digest
+from edp_assets.storage.cells import Cell, Location
+from edp_assets.storage.lake import Provenance
+from edp_assets.storage.workspace import Asset, Workspace, trained_on
+
+CHAIN = (
+    "gene_hits", "gwas_summary_stats", "edp_scores", "phenotype_models", "adjusted_embeddings", "embeddings",
+    "encoder", "masked_crops", "scans",
+)  # fmt: skip
+"""The way from a gene to the scans; what else a step was made from stands beside it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage on the way, with its partitions of the organ and code.
+
+    Attributes:
+        name: the asset.
+        what: what it holds, the first line of its description.
+        main: whether it is on the way from the gene to the scans, or beside it.
+        partitions: how many there are.
+        rows: in all of them.
+        content: hash of what they hold: Dagster's data version.
+        inputs: hash of what they were made from (the fingerprint).
+        code_version: of the stage, as it is now.
+        made: when the last of them was written, UTC.
+        file: where it lies, below EDP_HOME or in the object store; of several, the first.
+        trained_on: of an encoder, on how many scans it was trained, else None.
+        changed: what of its own code, settings and files is another now than when it was made, by name.
+        settings: (name, section on the methods page).
+        files: what of the cohort folder was read.
+        above: the assets it was made from.
+    """
+
+    name: str
+    what: str
+    main: bool
+    partitions: int
+    rows: int
+    content: str
+    inputs: str
+    code_version: str
+    made: str
+    file: str
+    trained_on: int | None
+    changed: tuple[str, ...]
+    settings: tuple[tuple[str, str], ...]
+    files: tuple[str, ...]
+    above: tuple[str, ...]
+
+
+@dataclass
+class Lineage:
+    """The way back from every cell; what cells share is read once."""
+
+    workspace: Workspace
+    stages: Mapping[Asset, Stage]
+    _stored: dict[Asset, dict[Cell, Provenance]] = field(default_factory=dict)
+    _steps: dict[tuple[Asset, Cell], Step | None] = field(default_factory=dict)
+
+    def stored(self, asset: Asset) -> dict[Cell, Provenance]:
+        """Return the provenance of all stored partitions of an asset."""
+        if asset not in self._stored:
+            self._stored[asset] = self.workspace.provenances(asset)
+        return self._stored[asset]
+
+    def steps(self, encoder: str, organ: str, icd10: str) -> list[Step]:
+        """Return every step from a cell's gene hits back, nearest first; what is not stored (yet) is left out."""
+        keys = {"organ": organ, "icd10": icd10}
+        for asset in ((encoder, name) for name in CHAIN[:3]):
+            if asset in self.stages and self._step(asset, keys) is not None:
+                found = [self._step(each, keys) for each in self._order(asset)]
+                return [step for step in found if step is not None]
+        return []
+
+    def content(self, encoder: str, organ: str, icd10: str) -> list[Any]:
+        """Return what tells whether a cell's lineage, its scores or its statistics have changed.
+
+        Not when they were made: what is made again with the same rows from the same inputs changes no page.
+        """
+        return [(step.name, step.content, step.inputs, step.changed) for step in self.steps(encoder, organ, icd10)]
+
+    def _order(self, start: Asset) -> list[Asset]:
+        """Return an asset and all above it, each after everything that is made from it."""
+        above, ahead = {start}, [start]
+        while ahead:
+            for each in self.stages[ahead.pop()].spec.inputs.values():
+                if each not in above:
+                    above.add(each)
+                    ahead.append(each)
+        # Stages are defined in the order of the flow.
+        return [asset for asset in reversed(list(self.stages)) if asset in above]
+
+    def _step(self, asset: Asset, keys: Mapping[str, str]) -> Step | None:
+        spec = self.stages[asset].spec
+        own = tuple((name, keys[name]) for name in spec.dimensions if name in keys)
+        if (asset, own) not in self._steps:
+            stored = self.stored(asset)
+            cells = [own] if len(own) == len(spec.dimensions) else [c for c in stored if set(own) <= set(c)]
+            there = {cell: stored[cell] for cell in cells if cell in stored}
+            self._steps[asset, own] = self._of(asset, there) if there else None
+        return self._steps[asset, own]
+
+    def _of(self, asset: Asset, there: Mapping[Cell, Provenance]) -> Step:
+        stage = self.stages[asset]
+        spec, of_all = stage.spec, sorted(there.items())
+        description = stage.definition.descriptions_by_key.get(stage.definition.key) or ""
+        cell, provenance = of_all[0]
+        organ = dict(cell).get("organ")
+        return Step(
+            name="/".join(asset),
+            what=description.strip().split("\n")[0],
+            main=asset[-1] in CHAIN,
+            partitions=len(there),
+            rows=sum(each.rows for each in there.values()),
+            content=_together([each.version for _, each in of_all]),
+            inputs=_together([each.inputs for _, each in of_all]),
+            code_version=spec.code_version,
+            made=self._made(asset, there),
+            file=self._file(asset, cell),
+            trained_on=self._trained_on(asset, cell),
+            changed=tuple(self.workspace.changed_settings(spec, cell, provenance)),
+            settings=tuple((name, settings_anchor(name, organ)) for name in spec.settings),
+            files=spec.files,
+            above=tuple("/".join(each) for each in spec.inputs.values() if self.stored(each)),
+        )
+
+    def _place(self, asset: Asset, cell: Cell) -> Location:
+        place = self.workspace.lake.path(asset, cell)
+        return place if place.exists() else self.workspace.checkpoints.path(asset, cell)
+
+    def _made(self, asset: Asset, cells: Iterable[Cell]) -> str:
+        written = max(float(self._place(asset, cell).stat().st_mtime) for cell in cells)
+        return datetime.fromtimestamp(written, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+    def _file(self, asset: Asset, cell: Cell) -> str:
+        place, root = self._place(asset, cell), self.workspace.home.root
+        return str(place.relative_to(root)) if isinstance(place, Path) else str(place)
+
+    def _trained_on(self, asset: Asset, cell: Cell) -> int | None:
+        if not self.stages[asset].spec.kept_despite:
+            return None
+        found = self.workspace.lake.provenance(trained_on(asset), cell)
+        return None if found is None else found.rows
+
+
+def settings_anchor(name: str, organ: str | None) -> str:
+    """Return the part of the methods page that has a setting of a stage."""
+    section = name.partition(".")[0]
+    return f"settings-organs-{organ}" if section == "organ" else f"settings-{section}"
+
+
+def _together(hashes: list[str]) -> str:
+    return hashes[0] if len(hashes) == 1 else digest(hashes)

@@ -1,0 +1,132 @@
+"""A page an organ: its scans as encoders see them, people's embeddings, what codes were selected on, and all codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+from markupsafe import Markup
+
+from edp_assets.report.html import plot, table
+from edp_assets.report.names import href, organ_page, scans_page
+from edp_assets.report.site import Page
+from edp_assets.report.sources import Sources
+from edp_assets.storage.withdrawal import scan_pictures
+
+
+def organ(sources: Sources, name: str) -> Page:
+    """Return the page of an organ."""
+    path = organ_page(name)
+    return Page(path, _content(sources, name), lambda: _render(sources, name, path))
+
+
+def _content(sources: Sources, name: str) -> list[Any]:
+    results = sources.results
+    selection = results.organ_content("phenotype_selection", name)
+    hits = results.organ_content("gene_hits", name)
+    embedded = {encoder: _versions(sources, (encoder, "clusters"), name) for encoder in sources.settings.encoders}
+    settings = [sources.settings.classifier.fingerprint(), sources.settings.clustering.fingerprint()]
+    pages = [sources.navigation, [cell for cell in sources.shown if cell[0] == name]]
+    return [selection, hits, embedded, settings, results.codes.rows(), pages, _pictures(sources, name)]
+
+
+def _versions(sources: Sources, asset: tuple[str, ...], organ: str) -> str | None:
+    stored = sources.lineage.stored(asset).get((("organ", organ),))
+    return None if stored is None else stored.version
+
+
+def _pictures(sources: Sources, name: str) -> list[str]:
+    """Return the pictures of scans, relative to the report's folder."""
+    home = sources.workspace.home
+    return [str(path.relative_to(home.report)) for path in sorted(scan_pictures(home, name).glob("*.png"))]
+
+
+def _render(sources: Sources, name: str, path: str) -> str:
+    selection = _named(sources, name)
+    encoders = [_encoder(sources, name, encoder, selection) for encoder in sources.settings.encoders]
+    return sources.page(
+        "organ.html.j2",
+        path,
+        name,
+        organ=name,
+        scans=scans_page(name),
+        people=_people(sources, name),
+        pictures=[(href(path, each), _said(each)) for each in _pictures(sources, name)],
+        encoders=[each for each in encoders if each is not None],
+        codes=_codes(sources, name, path, selection),
+    )
+
+
+def _said(picture: str) -> str:
+    return picture.rsplit("/", 1)[-1].removesuffix(".png").replace("-", " ").replace("_", " ")
+
+
+def _people(sources: Sources, name: str) -> int:
+    volumes = sources.results.table("organ_volumes")
+    return volumes.filter(organ=name).height if volumes.height else 0
+
+
+def _named(sources: Sources, name: str) -> pl.DataFrame:
+    """Return the organ's candidates of studied codes, with the codes' descriptions and chapters."""
+    selection = sources.results.table("phenotype_selection")
+    if not selection.height:
+        return pl.DataFrame()
+    names = sources.results.codes.select("icd10", "description", "chapter", "label_set")
+    names = names.with_columns(chapter=pl.coalesce("chapter", "label_set"), description=pl.col("description"))
+    return selection.filter(organ=name).join(names, on="icd10", how="inner").sort("icd10")
+
+
+def _encoder(sources: Sources, name: str, encoder: str, selection: pl.DataFrame) -> dict[str, Any] | None:
+    """Return an encoder's figures: people's embeddings, and what codes were selected on; None where it has none."""
+    from edp_assets.figures import interactive as draw
+
+    classifier, clustering = sources.settings.classifier, sources.settings.clustering
+    figures: list[Markup] = []
+    clusters = sources.results.table("clusters")
+    own = clusters.filter(encoder=encoder, organ=name) if clusters.height else clusters
+    if own.height:
+        alt = f"UMAP of the adjusted embeddings of {own.height:,} people, coloured by cluster ({encoder})."
+        left = own.height > draw.MAX_PEOPLE
+        note = f"An even share of them is drawn, {draw.MAX_PEOPLE:,} at most." if left else ""
+        figures.append(plot(draw.umap(own), f"umap-{encoder}", alt, note))
+    candidates = selection.filter(encoder=encoder) if selection.height else selection
+    if candidates.height:
+        of_classifier, of_clusters = (candidates.filter(method=m) for m in ("classifier", "clustering"))
+        drawn = draw.auc_pval(of_classifier, min_auc=classifier.min_auc, max_p=classifier.max_p)
+        alt = "Classifier-guided scores: how well each code is told from the embeddings; selected ones are filled, the lines are the thresholds."  # noqa: E501
+        figures.append(plot(drawn, f"auc-pval-{encoder}", alt, _counts(of_classifier)))
+        drawn = draw.percentage_pval(of_clusters, max_p=clustering.max_p)
+        alt = "Codes in clusters: the share of a cluster's people who have the code, and Fisher's p; selected ones are filled."  # noqa: E501
+        figures.append(plot(drawn, f"percentage-pval-{encoder}", alt, _counts(of_clusters)))
+    return {"name": encoder, "figures": figures} if figures else None
+
+
+def _counts(candidates: pl.DataFrame) -> str:
+    return f"{int(candidates['selected'].sum()):,} of {candidates.height:,} selected."
+
+
+def _codes(sources: Sources, name: str, path: str, selection: pl.DataFrame) -> Markup:
+    """Return all codes: with a link where they have a page, with the reason where none of their scores is selected."""
+    caption = "All studied codes; those with a selected phenotype have a page"
+    if not selection.height:
+        return table(selection, caption, empty="No code has been studied here yet.")
+    of_classifier = pl.col("method") == "classifier"
+    codes = selection.group_by("icd10", "description", maintain_order=True).agg(
+        cases=pl.col("cases").filter(of_classifier).max(),
+        auc_out_of_fold=pl.col("roc_auc_out_of_fold").max(),
+        candidates=pl.len(),
+        selected=pl.col("selected").sum(),
+        classifier_says=pl.col("reason").filter(of_classifier).unique(maintain_order=True).str.join("; "),
+    )
+    genes = sources.results.table("gene_hits")
+    if genes.height:
+        hit = (
+            genes.filter(organ=name)
+            .drop_nulls(["gene", "icd10"])
+            .group_by("icd10")
+            .agg(genes=pl.col("gene").n_unique())
+        )
+        codes = codes.join(hit, on="icd10", how="left").with_columns(pl.col("genes").fill_null(0))
+    codes = codes.sort("selected", "icd10", descending=[True, False])
+    pages = [sources.cell_link(name, code) for code in codes["icd10"]]
+    return table(codes, caption, links={"icd10": [href(path, page) if page else None for page in pages]})

@@ -1,0 +1,107 @@
+"""The first page: what there is in numbers, where genes are hit, and the closing tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+
+from edp_assets import summary
+from edp_assets.report.html import plot, table
+from edp_assets.report.names import INDEX, href, organ_page
+from edp_assets.report.site import Page
+from edp_assets.report.sources import Sources
+
+EDPS = ("classifier", "clustering", "island")
+
+
+def overview(sources: Sources) -> Page:
+    """Return the page; it tells when it was made, and is always written."""
+    now = datetime.now(UTC)
+    return Page(INDEX, now.isoformat(), lambda: _render(sources, now.strftime("%Y-%m-%d %H:%M UTC")))
+
+
+def _render(sources: Sources, now: str) -> str:
+    path = sources.results.path
+    hits = summary.hits_by_disease(path)
+    hits = hits.sort("selected", *EDPS, descending=True, maintain_order=True) if hits.height else hits
+    quality, checks, excluded = summary.encoder_quality(path), summary.check_counts(path), summary.left_out(path)
+    organs = summary.hits_by_organ(path)
+    tables = [
+        ("by-disease", "Genes by disease and organ", _by_cell(sources, hits, "Genes hit (Table 1 of the paper)")),
+        ("loci", "Loci by disease and organ", _by_cell(sources, summary.loci_by_disease(path), "Loci hit")),
+        ("by-organ", "Genes by organ", table(
+            organs, "Genes hit by the EDPs of each encoder, and by organ volume (Table 2 of the paper)",
+            links={"organ": [href(INDEX, organ_page(o)) if o in sources.organs else None for o in organs["organ"]]},
+        )),
+        ("embeddings", "What embeddings hold", table(
+            quality, "Volume and age predicted out of sample (Tables 3 and 4 of the paper)")),
+        ("checks", "Checks", table(checks, "A phenotype or partition each; of files, whose passing is not kept, the "
+                                   "failed alone")),
+        ("left-out", "Left out", table(excluded, "Who and what was left out, by stage and reason", empty="Nobody.")),
+    ]  # fmt: skip
+    return sources.page(
+        "overview.html.j2",
+        INDEX,
+        "Overview",
+        cohort=sources.workspace.cohort.name,
+        numbers=_numbers(sources),
+        heat=_heat_map(sources),
+        tables=tables,
+        made=now,
+    )
+
+
+def _by_cell(sources: Sources, frame: pl.DataFrame, caption: str) -> str:
+    """Return a table of organs and codes whose codes lead to their pages."""
+    links: dict[str, list[str | None]] = {}
+    if frame.height:
+        pages = [sources.cell_link(*cell) for cell in frame.select("organ", "icd10").iter_rows()]
+        links["icd10"] = [href(INDEX, page) if page else None for page in pages]
+        links["organ"] = [href(INDEX, organ_page(o)) if o in sources.organs else None for o in frame["organ"]]
+    elsewhere = "the pages of the organs list all their codes"
+    return table(frame, caption, links=links, elsewhere=elsewhere, empty="No code has been studied yet.")
+
+
+def _numbers(sources: Sources) -> list[tuple[int, str]]:
+    """Return the few numbers that say how large all of it is."""
+    results = sources.results
+    genes = _edp_genes(sources)
+    hits = results.table("gene_hits")
+    own = genes.join(hits.filter(~pl.col("method").is_in(EDPS)), on="gene", how="anti")
+    scans = results.table("organ_volumes")
+    return [
+        (scans["eid"].n_unique(), "people with a usable scan"),
+        (len(sources.organs), "organs"),
+        (results.codes.height, "codes studied"),
+        (int(sources.cells["selected"].sum()), "embedding-derived phenotypes with a GWAS"),
+        (genes["gene"].n_unique(), "genes hit by them"),
+        (own["gene"].n_unique(), "of these by no baseline: the code itself, organ volume"),
+    ]
+
+
+def _edp_genes(sources: Sources) -> pl.DataFrame:
+    """Return organ, icd10 and gene of the hits of EDPs of the studied codes."""
+    hits = sources.results.table("gene_hits")
+    own = hits.filter(pl.col("method").is_in(EDPS)).drop_nulls("gene").select("organ", "icd10", "gene").unique()
+    return own.join(sources.cells, on=["organ", "icd10"], how="semi")
+
+
+def _heat_map(sources: Sources) -> str | None:
+    """Return the heat map of organs and codes with a phenotype; None where there is none."""
+    if not sources.shown:
+        return None
+    from edp_assets.figures.interactive import HEAT_ROWS, heat_map
+
+    counts = _edp_genes(sources).group_by("organ", "icd10").agg(genes=pl.len())
+    cells = sources.cells.filter(pl.col("selected") > 0).join(counts, on=["organ", "icd10"], how="left")
+    links = [href(INDEX, sources.cell_link(*cell) or "") for cell in cells.select("organ", "icd10").iter_rows()]
+    cells = cells.with_columns(pl.col("genes").fill_null(0), href=pl.Series(links, dtype=pl.String))
+    cells = cells.join(sources.results.codes.select("icd10", "description"), on="icd10", how="left")
+    codes = cells["icd10"].n_unique()
+    left = f"The {HEAT_ROWS} codes of the most genes, of {codes:,}." if codes > HEAT_ROWS else ""
+    alt = (
+        "Genes hit by the embedding-derived phenotypes of each organ and code, all encoders and methods together; "
+        "empty: no phenotype was selected. A click opens the page; the table below has the same links."
+    )
+    return plot(heat_map(cells), "heat-map", alt, left)

@@ -1,0 +1,207 @@
+"""The phenotypes of a cell's page: scores, Manhattan and quantile plots, loci, PheWAS, and what else there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import polars as pl
+from markupsafe import Markup
+
+from edp_assets.figures.thinning import KEYS, Thinned, thin
+from edp_assets.report.html import plot, table
+from edp_assets.report.names import href, phenotype_id
+from edp_assets.report.results import meanings
+from edp_assets.report.sources import Sources
+from edp_assets.storage.cells import cell_of
+from edp_assets.storage.upstream import Partition
+
+FULLY_DRAWN = 8
+"""Phenotypes of a page whose plots have all their points; of more, each has fewer, so that the page stays small."""
+ROWS_AT_ONCE = 131_072
+"""Rows of statistics in memory."""
+PREFIX = "report/"
+"""Paths of figures are relative to EDP_HOME."""
+
+
+@dataclass(frozen=True)
+class Phenotypes:
+    """The selected phenotypes of an organ and code."""
+
+    sources: Sources
+    organ: str
+    icd10: str
+    path: str
+    selected: pl.DataFrame
+
+    def parts(self) -> list[dict[str, Any]]:
+        """Return what is shown of each phenotype, those of the strongest association first."""
+        order = {name: rank for rank, name in enumerate(self._strongest())}
+        rows = [(*row, index) for index, row in enumerate(self.selected.select("encoder", *KEYS).iter_rows())]
+        rows.sort(key=lambda row: (order.get(row[:3], len(order)), row[3]))
+        return [self._part(encoder, method, cluster) for encoder, method, cluster, _ in rows]
+
+    def _strongest(self) -> list[tuple[Any, ...]]:
+        leads = self._of_cell("lead_variants").sort("neg_log_10_p_value", descending=True)
+        return leads.select("encoder", *KEYS).unique(maintain_order=True).rows()
+
+    def _of_cell(self, table: str) -> pl.DataFrame:
+        return self.sources.results.of(table, self.organ, self.icd10)
+
+    def _part(self, encoder: str, method: str, cluster: int | None) -> dict[str, Any]:
+        own = pl.col("encoder").eq(encoder) & pl.col("method").eq(method) & pl.col("cluster").eq_missing(cluster)
+        name = phenotype_id(encoder, method, cluster)
+        chosen = self.selected.filter(own).row(0, named=True)
+        genes = self._of_cell("gene_hits").filter(own)
+        leads = self._of_cell("lead_variants").filter(own)
+        regional = self._figures("association_figures", own, "regional")
+        return {
+            "id": name,
+            "title": f"{encoder}, {method}" + ("" if cluster is None else f" {cluster}"),
+            "chosen": chosen,
+            "genes": genes.drop_nulls("gene").height,
+            "loci": leads.height,
+            "distribution": self._distribution(encoder, method, cluster, name),
+            "gwas": self._gwas(encoder, method, cluster, name, genes),
+            "loci_table": self._loci(leads, regional, name),
+            "regional": [{**figure, "id": self._locus_id(name, figure)} for figure in regional],
+            "overlap": self._rows("label_overlap", own, "Whose own label went into their score (see Methods)"),
+            "phewas": self._phewas(own, name),
+            "interpretation": self._figures("interpretation_figures", own),
+            "correlations": self._rows("score_correlations", own, "What the score goes with"),
+        }
+
+    def _figures(self, name: str, own: pl.Expr, figure: str | None = None) -> list[dict[str, Any]]:
+        """Return the figures of a table that are there as files, with the links to them."""
+        rows = self._of_cell(name)
+        if not rows.height:
+            return []
+        rows = rows.filter(own if figure is None else own & (pl.col("figure") == figure))
+        home = self.sources.workspace.home
+        return [
+            {**row, "link": href(self.path, row["path"].removeprefix(PREFIX))}
+            for row in rows.iter_rows(named=True)
+            if row["path"].startswith(PREFIX) and (home.root / row["path"]).exists()
+        ]
+
+    def _rows(self, name: str, own: pl.Expr, caption: str) -> Markup | None:
+        rows = self._of_cell(name)
+        rows = rows.filter(own) if rows.height else rows
+        if not rows.height:
+            return None
+        shown = rows.drop("encoder", "organ", "icd10", *KEYS, strict=False)
+        return table(shown, caption, meanings=meanings(name))
+
+    def _partition(self, asset: tuple[str, ...], **keys: str) -> Partition | None:
+        cell = cell_of(keys)
+        there = cell in self.sources.lineage.stored(asset)
+        return Partition(self.sources.workspace.lake, asset, cell) if there else None
+
+    @cached_property
+    def _cases(self) -> pl.Series:
+        cases = self._partition(("icd10_cases",), icd10=self.icd10)
+        return pl.Series(dtype=pl.String) if cases is None else cases.columns("eid")["eid"]
+
+    def _distribution(self, encoder: str, method: str, cluster: int | None, name: str) -> Markup | None:
+        """Return the distribution of the score; counts of people, no ids."""
+        from edp_assets.figures.interactive import score_distribution
+
+        scores = self._partition((encoder, "edp_scores"), organ=self.organ, icd10=self.icd10)
+        if scores is None:
+            return None
+        own = pl.col("method").eq(method) & pl.col("cluster").eq_missing(cluster)
+        of_people = scores.columns(*KEYS, "eid", "score").filter(own)
+        cases = of_people["eid"].is_in(self._cases.implode()).to_numpy()
+        alt = f"Score of {of_people.height:,} people: cases of {self.icd10} against the others."
+        return plot(score_distribution(of_people["score"].to_numpy(), cases), f"score-{name}", alt)
+
+    @cached_property
+    def _thinned(self) -> dict[tuple[Any, ...], Thinned]:
+        """What is drawn of each phenotype's GWAS; each file is streamed twice."""
+        threshold = self.sources.settings.association.neg_log_10_threshold
+        coarser = max(1.0, (self.selected.height / FULLY_DRAWN) ** 0.5)
+        columns = (*KEYS, "chromosome", "base_pair_location", "rsid", "neg_log_10_p_value")
+        found: dict[tuple[Any, ...], Thinned] = {}
+        for encoder in self.selected["encoder"].unique(maintain_order=True):
+            statistics = self._partition((encoder, "gwas_summary_stats"), organ=self.organ, icd10=self.icd10)
+            if statistics is not None:
+                of_encoder = thin(partial(statistics.stream, columns, ROWS_AT_ONCE), threshold, coarser)
+                found |= {(encoder, *key): thinned for key, thinned in of_encoder.items()}
+        return found
+
+    @cached_property
+    def _tested(self) -> dict[tuple[Any, ...], dict[str, Any]]:
+        """What each GWAS noted: n, how many variants were tested, lambda GC, how many were stored."""
+        found = {}
+        for encoder in self.selected["encoder"].unique():
+            statistics = self._partition((encoder, "gwas_summary_stats"), organ=self.organ, icd10=self.icd10)
+            for note in statistics.notes.get("phenotypes", ()) if statistics is not None else ():
+                found[encoder, note["method"], note["cluster"]] = note
+        return found
+
+    def _gwas(
+        self, encoder: str, method: str, cluster: int | None, name: str, genes: pl.DataFrame
+    ) -> dict[str, Any] | None:
+        """Return the Manhattan and quantile plots, and what is told of them."""
+        from edp_assets.figures.interactive_gwas import manhattan, qq
+
+        thinned = self._thinned.get((encoder, method, cluster))
+        if thinned is None:
+            return None
+        note = self._tested.get((encoder, method, cluster), {})
+        tested = note.get("variants", thinned.variants)
+        settings = self.sources.settings.association
+        drawn = f"{thinned.drawn:,} points stand for {thinned.variants:,} variants"
+        left = f" ({tested:,} were tested, those of small p are stored)" if tested > thinned.variants else ""
+        told = f"{drawn}{left}: all {thinned.associated:,} hits, the strongest others, and one a pixel of the rest."
+        alt = f"Manhattan plot; the line is p = {settings.threshold:g}, genes hit are named."
+        inflation = f" Lambda GC {note['lambda_gc']:.3f}." if "lambda_gc" in note else ""
+        people = f" {note['n']:,} people." if "n" in note else ""
+        return {
+            "manhattan": plot(
+                manhattan(thinned, genes, settings.neg_log_10_threshold), f"manhattan-{name}", alt, told
+            ),
+            "qq": plot(
+                qq(thinned.quantiles, tested), f"qq-{name}", f"Observed against expected -log10 p.{inflation}{people}"
+            ),
+        }  # fmt: skip
+
+    def _locus_id(self, name: str, row: dict[str, Any]) -> str:
+        return f"locus-{name}-{row['chromosome']}-{row['base_pair_location']}"
+
+    def _loci(self, leads: pl.DataFrame, regional: list[dict[str, Any]], name: str) -> Markup | None:
+        if not leads.height:
+            return None
+        shown = leads.drop("encoder", "organ", "icd10", *KEYS).sort("neg_log_10_p_value", descending=True)
+        first = ["rsid", "chromosome", "base_pair_location", "neg_log_10_p_value", "beta", "standard_error"]
+        drawn = {self._locus_id(name, figure) for figure in regional}
+        places = [self._locus_id(name, row) for row in shown.iter_rows(named=True)]
+        links = {"rsid": [f"#{place}" if place in drawn else None for place in places]}
+        rest = [column for column in shown.columns if column not in first]
+        caption = "Loci, by their lead variant; a link leads to the regional plot"
+        return table(shown.select(*first, *rest), caption, links=links, meanings=meanings("lead_variants"))
+
+    @cached_property
+    def _phewas_of_cell(self) -> pl.DataFrame:
+        return self.sources.results.phewas(self.organ, self.icd10)
+
+    def _phewas(self, own: pl.Expr, name: str) -> dict[str, Any] | None:
+        """Return the volcano, its table, and how many traits were left out for which reason; None without a PheWAS."""
+        rows = self._phewas_of_cell
+        rows = rows.filter(own) if rows.height else rows
+        if not rows.height:
+            return None
+        from edp_assets.figures.interactive_gwas import volcano
+
+        tested = rows.drop_nulls("neg_log_10_p_value").sort("neg_log_10_p_value", descending=True)
+        left = (
+            rows.filter(pl.col("neg_log_10_p_value").is_null()).group_by("reason").agg(traits=pl.len()).sort("reason")
+        )
+        shown = tested.drop("encoder", "organ", "icd10", *KEYS, "reason")
+        alt = f"PheWAS of {tested.height:,} traits: effect and -log10 p, filled where below 0.05 by Bonferroni."
+        return {
+            "plot": plot(volcano(tested), f"phewas-{name}", alt),
+            "table": table(shown, "Traits, the strongest first", meanings=meanings("phewas")),
+            "left": table(left, "Traits without a test, by reason") if left.height else None,
+        }

@@ -1,0 +1,134 @@
+"""The report's folder: pages are written where what they show has changed, and removed once nothing plans them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from edp_assets.report.results import digest
+from edp_assets.storage.home import replace_bytes, replace_text
+
+MANIFEST = "manifest.json"
+"""What each page was made from, by its path: it is written again where that is another."""
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that is to be there.
+
+    Attributes:
+        path: relative to the report's folder.
+        content: plain values that differ wherever what it shows does.
+        render: makes it.
+    """
+
+    path: str
+    content: Any
+    render: Callable[[], str]
+
+
+@dataclass
+class Written:
+    """What was done: pages written, found current, and removed."""
+
+    written: int = 0
+    current: int = 0
+    removed: int = 0
+
+
+def write_site(folder: Path, pages: Iterable[Page]) -> Written:
+    """Bring the folder up to date. What is killed goes on where it was: each page is noted as soon as it is there.
+
+    Only pages that an earlier report noted are ever removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_assets(folder / "assets")
+    manifest = _Manifest(folder / MANIFEST)
+    done, planned = Written(), set()
+    for page in pages:
+        planned.add(page.path)
+        of_page, path = digest([version(), page.content]), folder / page.path
+        if manifest.pages.get(page.path) == of_page and path.exists():
+            done.current += 1
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, page.render())
+        manifest.note(page.path, of_page)
+        done.written += 1
+    for gone in sorted(set(manifest.pages) - planned):
+        (folder / gone).unlink(missing_ok=True)
+        done.removed += 1
+    manifest.close(planned)
+    return done
+
+
+class _Manifest:
+    """The pages that are there; a line is added for each as it is written, and the whole written anew at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.pages: dict[str, str] = {}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                page, of_page = json.loads(line)
+            except ValueError:  # a process died while it added the line: that page is written again
+                continue
+            self.pages[page] = of_page
+
+    def note(self, page: str, of_page: str) -> None:
+        self.pages[page] = of_page
+        with self.path.open("a") as file:
+            file.write(json.dumps([page, of_page]) + "\n")
+
+    def close(self, planned: Iterable[str]) -> None:
+        self.pages = {page: of_page for page, of_page in self.pages.items() if page in set(planned)}
+        replace_text(self.path, "".join(json.dumps(pair) + "\n" for pair in sorted(self.pages.items())))
+
+
+@cache
+def version() -> str:
+    """Return a hash of this package, the figures it draws and the library that draws them: others make other pages."""
+    import bokeh
+
+    text = hashlib.sha256(f"{FORMAT} {bokeh.__version__}".encode())
+    for package in ("edp_assets.report", "edp_assets.figures"):
+        for file in _sources(files(package)):
+            text.update(file.read_bytes())
+    return text.hexdigest()
+
+
+def _sources(folder: Traversable) -> list[Traversable]:
+    found: list[Traversable] = []
+    for entry in sorted(folder.iterdir(), key=lambda each: each.name):
+        if entry.is_dir() and entry.name in ("templates", "static"):
+            found += _sources(entry)
+        elif entry.name.endswith((".py", ".j2", ".css", ".js")):
+            found.append(entry)
+    return found
+
+
+def _write_assets(folder: Path) -> None:
+    """Copy style, script and Bokeh's script beside the pages, once: nothing is fetched from anywhere."""
+    import bokeh
+
+    folder.mkdir(parents=True, exist_ok=True)
+    static = files("edp_assets.report") / "static"
+    bundled = Path(os.fspath(bokeh.__file__)).parent / "server" / "static" / "js" / "bokeh.min.js"
+    for name, content in (
+        ("report.css", (static / "report.css").read_bytes()),
+        ("report.js", (static / "report.js").read_bytes()),
+        ("bokeh.min.js", bundled.read_bytes()),
+    ):
+        place = folder / name
+        if not place.exists() or place.read_bytes() != content:
+            replace_bytes(place, content)

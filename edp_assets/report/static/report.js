@@ -1,0 +1,104 @@
+// What the report does in the browser: theme, tables that are sorted, figures drawn when they come into view.
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  let chosen = null;
+  try { chosen = localStorage.getItem("edp-theme"); } catch { /* a browser may keep nothing for files */ }
+  const ground = (theme) => { root.dataset.theme = theme; };
+  const wanted = () => chosen ?? (dark.matches ? "dark" : "light");
+  ground(wanted());
+
+  function colour(name) { return getComputedStyle(root).getPropertyValue(name).trim(); }
+
+  // Bokeh draws on a canvas, which knows no variables of the page: its models are given the theme's colours.
+  function recolour(view) {
+    const ink = colour("--ink"), soft = colour("--soft"), grid = colour("--grid");
+    for (const model of view.model.references()) {
+      if (model.type.endsWith("Axis")) {
+        model.setv({
+          axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: soft,
+          major_tick_line_color: soft, minor_tick_line_color: null,
+        });
+      } else if (model.type === "Grid") {
+        model.setv({ grid_line_color: grid });
+      } else if (model.type === "Legend") {
+        model.setv({ label_text_color: ink });
+      } else if (model.type === "LabelSet") {
+        model.setv({ text_color: ink });
+      }
+    }
+  }
+
+  const views = [], begun = new Map();
+  function draw(script) {
+    const name = script.dataset.plot;
+    if (!begun.has(name)) {
+      begun.set(name, Bokeh.embed.embed_item(JSON.parse(script.textContent), name).then((manager) => {
+        for (const view of manager.roots) { views.push(view); recolour(view); }
+      }));
+    }
+    return begun.get(name);
+  }
+
+  function show(theme) { ground(theme); views.forEach(recolour); }
+
+  function key(row, column) {
+    const cell = row.cells[column], text = cell.dataset.key ?? cell.textContent;
+    return text === "" ? null : cell.classList.contains("number") ? Number(text) : text;
+  }
+
+  // Empty cells come last, whichever way a column is sorted.
+  function sort(head) {
+    const column = head.cellIndex, body = head.closest("table").tBodies[0];
+    const number = head.classList.contains("number");
+    const way = head.ariaSort ? (head.ariaSort === "ascending" ? -1 : 1) : number ? -1 : 1;
+    for (const other of head.parentNode.cells) { other.removeAttribute("aria-sort"); }
+    head.setAttribute("aria-sort", way > 0 ? "ascending" : "descending");
+    const rows = [...body.rows].map((row) => [key(row, column), row]);
+    rows.sort(([a], [b]) => {
+      if (a === null || b === null) { return (a === null) - (b === null); }
+      return way * (number ? a - b : a.localeCompare(b, "en", { numeric: true }));
+    });
+    body.append(...rows.map(([, row]) => row));
+  }
+
+  // A link to a part of the page opens what it lies in.
+  function open_target() {
+    const part = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const folded = part && part.closest("details");
+    if (folded) { folded.open = true; part.scrollIntoView(); }
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const scripts = [...document.querySelectorAll("script[data-plot]")];
+    const seen = new IntersectionObserver((entries) => {
+      for (const entry of entries) {
+        if (entry.isIntersecting) {
+          seen.unobserve(entry.target);
+          draw(document.querySelector(`script[data-plot="${CSS.escape(entry.target.id)}"]`));
+        }
+      }
+    }, { rootMargin: "300px" });
+    for (const script of scripts) { seen.observe(document.getElementById(script.dataset.plot)); }
+    document.addEventListener("click", (event) => {
+      const button = event.target.closest("th button");
+      if (button) { sort(button.parentNode); }
+    });
+    document.getElementById("theme").addEventListener("click", () => {
+      chosen = root.dataset.theme === "dark" ? "light" : "dark";
+      try { localStorage.setItem("edp-theme", chosen); } catch { /* as above */ }
+      show(chosen);
+    });
+    dark.addEventListener("change", () => show(wanted()));
+    // Paper is light and has room for all that is folded away.
+    addEventListener("beforeprint", () => {
+      document.querySelectorAll("details").forEach((each) => { each.open = true; });
+      scripts.forEach(draw);
+      show("light");
+    });
+    addEventListener("afterprint", () => show(wanted()));
+    addEventListener("hashchange", open_target);
+    open_target();
+  });
+})();

@@ -1,0 +1,24 @@
+"""A home with planted results, and its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edp_assets.report.build import build_report
+from edp_assets.storage.workspace import Workspace
+from edp_assets_tests.report.planted import Planted
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Planted:
+    """A home of one's own, to change."""
+    return Planted(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the planted home, which nobody changes."""
+    home = Planted(tmp_path_factory.mktemp("report")).home
+    return build_report(Workspace(home), lambda line: None).parent

@@ -1,0 +1,188 @@
+"""Which pages there are, what they hold, and that only those are written again of which something has changed."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from edp_assets.report.build import build_report
+from edp_assets.report.names import cell_page, organ_page, scans_page
+from edp_assets.storage import warehouse
+from edp_assets.storage.workspace import Workspace
+from edp_assets_tests.report.planted import EIDS, GENE, N_VARIANTS, ORGANS, SHOWN, Planted, statistics
+
+LIMIT = 5_000_000
+"""Bytes of a page, scripts included."""
+
+
+def build(planted: Planted) -> tuple[str, Path]:
+    """Build the report; return what was told, and its folder."""
+    told: list[str] = []
+    path = build_report(Workspace(planted.home), told.append)
+    return told[-1].partition(", in")[0], path.parent
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.html")}
+
+
+def test_build_report__has_a_page_for_each_cell_with_a_selected_phenotype(built: Path) -> None:
+    cells = {cell_page(*cell) for cell in SHOWN}
+    organs = {page(organ) for page in (organ_page, scans_page) for organ in ORGANS}
+    assert set(times(built)) == {"index.html", "methods.html", "evidence.html"} | cells | organs
+    assert "AUC below &lt;0.6&gt;" in (built / organ_page("liver")).read_text()
+
+
+def test_build_report__pages_are_small(built: Path) -> None:
+    shared = sum(path.stat().st_size for path in (built / "assets").iterdir())
+    assert all(path.stat().st_size + shared < LIMIT for path in built.rglob("*.html"))
+
+
+def test_build_report__holds_no_id_of_a_participant(built: Path) -> None:
+    text = {path: path.read_text() for path in built.rglob("*") if path.suffix in (".html", ".json")}
+    assert not [path for path, page in text.items() if any(eid in page for eid in EIDS)]
+    assert sum(GENE.replace("<", "&lt;").replace(">", "&gt;") in page for page in text.values()) >= 3
+
+
+def test_build_report__names_no_place_of_the_machine(built: Path) -> None:
+    assert not [path for path in built.rglob("*.html") if str(built.parent.parent) in path.read_text()]
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+
+
+def test_build_report__names_of_codes_and_genes_are_text_not_markup(built: Path) -> None:
+    for path in built.rglob("*.html"):
+        seen = _Tags()
+        seen.feed(path.read_text())
+        assert {"i", "cohort"}.isdisjoint(seen.tags)  # of the planted names
+        assert seen.tags.count("script") == seen.tags.count("figure") - seen.tags.count("img") + 2
+
+
+def test_build_report__again_writes_the_first_page_alone(planted: Planted) -> None:
+    assert build(planted)[0] == "report: 10 pages written, 0 current, 0 removed"
+    before = times(planted.home.report)
+    assert build(planted)[0] == "report: 1 pages written, 9 current, 0 removed"
+    after = times(planted.home.report)
+    assert [path for path in before if before[path] != after[path]] == ["index.html"]
+
+
+def test_build_report__a_changed_gwas_writes_its_cell_again(planted: Planted) -> None:
+    _, folder = build(planted)
+    before = times(folder)
+    planted.plant_gwas("liver", "K76", statistics("liver", "K76", seed=99, hit=20.0))
+    planted.mirror()
+    build(planted)
+    after = times(folder)
+    assert {path for path in before if before[path] != after[path]} == {"index.html", cell_page("liver", "K76")}
+
+
+def test_build_report__a_changed_label_or_setting_reaches_what_shows_it(planted: Planted) -> None:
+    _, folder = build(planted)
+    before = times(folder)
+    planted.plant_cases("K76", EIDS[:11])
+    build(planted)
+    changed = {path for path, time in times(folder).items() if before[path] != time}
+    assert changed == {"index.html", *(cell_page(organ, "K76") for organ in ORGANS)}
+    toml = planted.cohort / "cohort.toml"
+    toml.write_text(toml.read_text() + "[classifier]\nmin_auc = 0.55\n")
+    before = times(folder)
+    build(planted)
+    changed = {path for path, time in times(folder).items() if before[path] != time}
+    assert {"methods.html", organ_page("liver")} <= changed
+    assert scans_page("liver") not in changed
+
+
+def test_build_report__pages_of_retired_codes_go_and_other_files_stay(planted: Planted) -> None:
+    _, folder = build(planted)
+    (folder / "notes.html").write_text("mine")
+    codes = planted.lake.read(("icd10_codes",), ())
+    retired = codes.with_columns(retired=pl.col("icd10") == "K76", studied=pl.col("icd10") != "K76")
+    planted.store("icd10_codes", "icd10_codes", retired)
+    planted.mirror()
+    assert build(planted)[0].endswith("2 removed")
+    assert not list(folder.rglob("K76.html"))
+    assert (folder / "notes.html").read_text() == "mine"
+    assert "K76" not in (folder / organ_page("liver")).read_text()
+
+
+def test_build_report__goes_on_where_it_was_killed(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edp_assets.report import cell
+
+    render, done = cell._render, []
+
+    def dies(*arguments: object) -> str:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(arguments)
+        return render(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cell, "_render", dies)
+    with pytest.raises(KeyboardInterrupt):
+        build(planted)
+    monkeypatch.setattr(cell, "_render", render)
+    assert build(planted)[0] == "report: 2 pages written, 8 current, 0 removed"
+
+
+def test_build_report__says_how_many_variants_are_drawn(built: Path) -> None:
+    page = (built / cell_page("liver", "K76")).read_text()
+    drawn = re.findall(r"([\d,]+) points stand for ([\d,]+) variants: all ([\d,]+) hits", page)
+    assert [(total, hits) for _, total, hits in drawn] == [(f"{N_VARIANTS:,}", "1"), (f"{N_VARIANTS:,}", "0")]
+
+
+def test_build_report__of_a_warehouse_without_results_says_so(planted: Planted) -> None:
+    with warehouse.connect(planted.home.warehouse) as connection:
+        for table in ("phenotype_selection", "gene_hits", "lead_variants", "icd10_codes", "organ_volumes"):
+            connection.execute(f"DELETE FROM {table}")
+    told, folder = build(planted)
+    assert told == "report: 7 pages written, 0 current, 0 removed"
+    assert "No code has been studied yet." in (folder / "index.html").read_text()
+
+
+def test_build_report__shows_tables_of_other_stages_where_there_are_any(planted: Planted) -> None:
+    _, folder = build(planted)
+    page, evidence = folder / cell_page("liver", "K76"), folder / "evidence.html"
+    assert "PheWAS" not in page.read_text()
+    rows = [
+        ("mae", "liver", "K76", "classifier", None, f"t{k}", f"trait <{k}>", "blood", "continuous", 50, None, 0.1, 0.02,
+         None if k == 0 else 4.0 + k, None if k == 0 else 2.0, None if k == 0 else 3.0, "too few" if k == 0 else None)
+        for k in range(4)
+    ]  # fmt: skip
+    names = ("encoder", "organ", "icd10", "method", "cluster", "trait", "description", "category", "kind", "n", "cases",
+             "beta", "standard_error", "neg_log_10_p_value", "neg_log_10_p_bonferroni", "neg_log_10_q_value",
+             "reason")  # fmt: skip
+    phewas = pl.DataFrame(rows, schema=list(names), orient="row").with_columns(
+        pl.col("cluster", "cases").cast(pl.Int64)
+    )
+    ages = pl.DataFrame({"organ": ["liver"], "error_years": [3.25]})
+    figure = folder / "figures/interpretation/tails.png"
+    figure.parent.mkdir(parents=True)
+    figure.write_bytes(b"png")
+    shown = pl.DataFrame({"encoder": ["mae"] * 2, "organ": ["liver"] * 2, "icd10": ["K76"] * 2,
+                          "method": ["classifier"] * 2, "cluster": pl.Series([None, None], dtype=pl.Int64),
+                          "figure": ["tails", "gone"],
+                          "path": ["report/figures/interpretation/tails.png", "report/figures/gone.png"]})  # fmt: skip
+    with warehouse.connect(planted.home.warehouse) as connection:
+        for name, frame in (("phewas", phewas), ("evidence_age", ages), ("interpretation_figures", shown)):
+            connection.register("incoming", frame.to_arrow())
+            connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM incoming")
+            connection.unregister("incoming")
+    assert build(planted)[0] == "report: 3 pages written, 7 current, 0 removed"
+    text = page.read_text()
+    assert "PheWAS of 3 traits" in text
+    assert "trait &lt;3&gt;" in text
+    assert re.search(r"too few</td><td class=\"number\" data-key=\"1\">1<", text)
+    assert "../../../figures/interpretation/tails.png" in text
+    assert "gone.png" not in text
+    assert "Table 3 of the paper" in evidence.read_text()
+    assert "3.25" in evidence.read_text()
