@@ -16,18 +16,20 @@ from edp_assets.report.phenotype import Phenotypes
 from edp_assets.report.results import meanings
 from edp_assets.report.site import Page
 from edp_assets.report.sources import Sources
+from edp_assets.storage.cells import cell_of
 
-BASELINES = {
-    "whole_cohort": "icd10_whole_cohort", "imaging_cohort": "icd10_imaging_cohort", "organ_volume": "organ_volume",
-}  # fmt: skip
+BASELINES = ("whole_cohort", "imaging_cohort", "hand_made")
 
 
 def cell(sources: Sources, organ: str, icd10: str) -> Page:
     """Return the page of an organ and code."""
     path = cell_page(organ, icd10)
-    lineage = [sources.lineage.content(encoder, organ, icd10) for encoder in sources.settings.encoders]
+    encoders, place = sources.settings.encoders, cell_of({"organ": organ, "icd10": icd10})
+    lineage = [sources.lineage.content(encoder, organ, icd10) for encoder in encoders]
+    scans = [sources.lineage.stored((encoder, "phewas")).get(place) for encoder in encoders]
+    phewas = [scan and scan.version for scan in scans]
     association = [sources.settings.association.fingerprint(), sources.settings.labels.fingerprint()]
-    content = [sources.results.content(organ, icd10), lineage, association, sources.navigation]
+    content = [sources.results.content(organ, icd10), lineage, phewas, association, sources.navigation]
     return Page(path, content, lambda: _render(sources, organ, icd10, path))
 
 
@@ -59,10 +61,11 @@ def _genes(sources: Sources, organ: str, icd10: str) -> Markup:
     """Return the genes hit, what else hits them, and for each the links to its phenotype and its lineage."""
     results = sources.results
     hits = results.of("gene_hits", organ, icd10).drop("organ", "icd10")
-    code, volume = results.of("gene_hits", None, icd10), results.of("gene_hits", organ, None)
-    known = pl.concat([code.select("method", "gene"), volume.select("method", "gene")]) if code.width else code
-    for name, method in BASELINES.items():
-        found = known.filter(method=method)["gene"] if known.width else pl.Series(dtype=pl.String)
+    code, hand_made = results.of("gene_hits", None, icd10), results.of("gene_hits", organ, None)
+    known = {name: code.filter(method=f"icd10_{name}")["gene"] for name in BASELINES[:2]} | {
+        "hand_made": hand_made["gene"]
+    }
+    for name, found in known.items():
         hits = hits.with_columns(pl.col("gene").is_in(found.drop_nulls().implode()).fill_null(value=False).alias(name))
     hits = hits.sort("neg_log_10_p_value", descending=True, maintain_order=True)
     ids = [phenotype_id(*names) for names in hits.select("encoder", "method", "cluster").iter_rows()]
@@ -76,7 +79,7 @@ def _genes(sources: Sources, organ: str, icd10: str) -> Markup:
     explained = meanings("gene_hits") | {
         "whole_cohort": "whether the code itself hits the gene in the whole cohort",
         "imaging_cohort": "whether the code itself hits the gene in the imaging cohort",
-        "organ_volume": "whether the organ's volume hits the gene",
+        "hand_made": "whether the organ's volume, or another phenotype that needs no encoder, hits the gene",
     }
     caption = "Genes hit, the strongest first, and whether the baselines hit them as well"
     return table(made_from.select(*order, *rest), caption, links=links, meanings=explained,

@@ -15,6 +15,7 @@ from edp_assets.report.names import href, phenotype_id
 from edp_assets.report.results import meanings
 from edp_assets.report.sources import Sources
 from edp_assets.storage.cells import cell_of
+from edp_assets.storage.schemas import SCHEMAS, empty
 from edp_assets.storage.upstream import Partition
 
 FULLY_DRAWN = 8
@@ -67,7 +68,7 @@ class Phenotypes:
             "loci_table": self._loci(leads, regional, name),
             "regional": [{**figure, "id": self._locus_id(name, figure)} for figure in regional],
             "overlap": self._rows("label_overlap", own, "Whose own label went into their score (see Methods)"),
-            "phewas": self._phewas(own, name),
+            "phewas": self._phewas(encoder, own, name),
             "interpretation": self._figures("interpretation_figures", own),
             "correlations": self._rows("score_correlations", own, "What the score goes with"),
         }
@@ -170,6 +171,12 @@ class Phenotypes:
     def _locus_id(self, name: str, row: dict[str, Any]) -> str:
         return f"locus-{name}-{row['chromosome']}-{row['base_pair_location']}"
 
+    @property
+    def _phewas_columns(self) -> list[str]:
+        """The columns that are shown: neither those of the cell nor vectors, nor what only a later run asks for."""
+        hidden = ("organ", "icd10", "source")
+        return [n for n, c in SCHEMAS["phewas"].items() if n not in hidden and not isinstance(c.dtype, pl.List)]
+
     def _loci(self, leads: pl.DataFrame, regional: list[dict[str, Any]], name: str) -> Markup | None:
         if not leads.height:
             return None
@@ -182,14 +189,10 @@ class Phenotypes:
         caption = "Loci, by their lead variant; a link leads to the regional plot"
         return table(shown.select(*first, *rest), caption, links=links, meanings=meanings("lead_variants"))
 
-    @cached_property
-    def _phewas_of_cell(self) -> pl.DataFrame:
-        return self.sources.results.phewas(self.organ, self.icd10)
-
-    def _phewas(self, own: pl.Expr, name: str) -> dict[str, Any] | None:
+    def _phewas(self, encoder: str, own: pl.Expr, name: str) -> dict[str, Any] | None:
         """Return the volcano, its table, and how many traits were left out for which reason; None without a PheWAS."""
-        rows = self._phewas_of_cell
-        rows = rows.filter(own) if rows.height else rows
+        scan = self._partition((encoder, "phewas"), organ=self.organ, icd10=self.icd10)
+        rows = empty("phewas") if scan is None else scan.columns(*self._phewas_columns).filter(own)
         if not rows.height:
             return None
         from edp_assets.figures.interactive_gwas import volcano
@@ -198,8 +201,12 @@ class Phenotypes:
         left = (
             rows.filter(pl.col("neg_log_10_p_value").is_null()).group_by("reason").agg(traits=pl.len()).sort("reason")
         )
-        shown = tested.drop("encoder", "organ", "icd10", *KEYS, "reason")
-        alt = f"PheWAS of {tested.height:,} traits: effect and -log10 p, filled where below 0.05 by Bonferroni."
+        shown = tested.drop("encoder", *KEYS, "reason")
+        one_effect = tested["beta"].count()
+        alt = (
+            f"PheWAS of {tested.height:,} traits: effect and -log10 p of the {one_effect:,} that have one effect, "
+            "filled where below 0.05 by Bonferroni."
+        )
         return {
             "plot": plot(volcano(tested), f"phewas-{name}", alt),
             "table": table(shown, "Traits, the strongest first", meanings=meanings("phewas")),

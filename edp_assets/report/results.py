@@ -1,4 +1,4 @@
-"""What pages show, read from the warehouse once: small tables by organ and code, and what has changed of large ones."""
+"""What pages show, read from the warehouse once: small tables, by organ and code. Large ones stay in the lake."""
 
 from __future__ import annotations
 
@@ -26,10 +26,6 @@ BY_CELL = (
     "asset_checks",
 )
 """Tables of which a page shows the rows of its organ and code."""
-
-_LARGE = """
-SELECT organ, icd10, count(*)::VARCHAR || ' ' || sum(hash(t))::VARCHAR AS content FROM phewas t GROUP BY ALL
-"""
 
 
 @dataclass(frozen=True)
@@ -85,19 +81,6 @@ class Results:
         studied = selection.filter(pl.col("icd10").is_in(self.codes["icd10"].implode()))
         return studied.group_by("organ", "icd10").agg(pl.col("selected").sum()).sort("organ", "icd10")
 
-    @cached_property
-    def _phewas_contents(self) -> dict[tuple[Any, ...], str]:
-        if "phewas" not in self.tables:
-            return {}
-        return {(organ, icd10): content for organ, icd10, content in warehouse.query(self.path, _LARGE).iter_rows()}
-
-    def phewas(self, organ: str, icd10: str) -> pl.DataFrame:
-        """Return the PheWAS of a cell's phenotypes; it is too large to be read whole for all cells."""
-        if (organ, icd10) not in self._phewas_contents:
-            return pl.DataFrame()
-        sql = "SELECT * FROM phewas WHERE organ = ? AND icd10 = ? ORDER BY ALL"
-        return warehouse.query(self.path, sql, [organ, icd10]).drop("stored_asset", "stored_cell", strict=False)
-
     def organ_content(self, name: str, organ: str) -> str:
         """Return what tells whether any row of a table that is of an organ has changed."""
         return digest([(cell, content_of(rows)) for cell, rows in self._by_cell[name].items() if cell[0] == organ])
@@ -107,7 +90,7 @@ class Results:
         rows = [content_of(self.of(name, organ, icd10)) for name in BY_CELL]
         baselines = [content_of(self.of("gene_hits", *cell)) for cell in ((None, icd10), (organ, None))]
         code = content_of(self.codes.filter(icd10=icd10))
-        return [rows, baselines, code, self._phewas_contents.get((organ, icd10))]
+        return [rows, baselines, code]
 
 
 def content_of(frame: pl.DataFrame) -> str:

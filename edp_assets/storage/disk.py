@@ -40,7 +40,9 @@ def told_full(path: Path, error: BaseException) -> FullDiskError:
 def is_full(error: BaseException) -> bool:
     """Return whether an error, or what caused it, says that the disk is full: also DuckDB's and SQLite's."""
     seen: BaseException | None = error
-    while seen is not None:
+    before: set[int] = set()
+    while seen is not None and id(seen) not in before:  # an error may be named as its own cause
+        before.add(id(seen))
         if getattr(seen, "errno", None) in _FULL or any(words in str(seen).lower() for words in _WORDS):
             return True
         seen = seen.__cause__ or seen.__context__

@@ -104,8 +104,18 @@ class Planted:
             self.plant_cases(code, EIDS[:12])
         for organ in ORGANS:
             self._plant_organ(organ)
+        self._plant_evidence()
         hits = [{"icd10": "K76", "method": "icd10_whole_cohort", "gene": GENE, "gene_id": None, "score": 0.9}]
         self.store("icd10_whole_cohort/gene_hits", "gene_hits", filled("gene_hits", hits), icd10="K76")
+
+    def _plant_evidence(self) -> None:
+        for organ in ORGANS:
+            codes = [code for cell, code in SHOWN if cell == organ]
+            whole = {"organ": organ, "method": "icd10_whole_cohort", "genes": 1}
+            own = {"encoder": "mae", "organ": organ, "method": "classifier", "genes": 1, "phenotypes": 1}
+            rows = [{**row, "icd10": code} for row in (whole, own) for code in codes]
+            table = "evidence_hits_by_disease"
+            self.store("evidence/hits_by_disease", table, filled(table, rows), organ=organ)
 
     def plant_cases(self, code: str, eids: list[str]) -> None:
         """Store who has a code."""

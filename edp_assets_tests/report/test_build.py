@@ -13,7 +13,7 @@ from edp_assets.report.build import build_report
 from edp_assets.report.names import cell_page, organ_page, scans_page
 from edp_assets.storage import warehouse
 from edp_assets.storage.workspace import Workspace
-from edp_assets_tests.report.planted import EIDS, GENE, N_VARIANTS, ORGANS, SHOWN, Planted, statistics
+from edp_assets_tests.report.planted import EIDS, GENE, N_VARIANTS, ORGANS, SHOWN, Planted, filled, statistics
 
 LIMIT = 5_000_000
 """Bytes of a page, scripts included."""
@@ -142,7 +142,14 @@ def test_build_report__says_how_many_variants_are_drawn(built: Path) -> None:
 
 def test_build_report__of_a_warehouse_without_results_says_so(planted: Planted) -> None:
     with warehouse.connect(planted.home.warehouse) as connection:
-        for table in ("phenotype_selection", "gene_hits", "lead_variants", "icd10_codes", "organ_volumes"):
+        for table in (
+            "phenotype_selection",
+            "gene_hits",
+            "lead_variants",
+            "icd10_codes",
+            "organ_volumes",
+            "evidence_hits_by_disease",
+        ):
             connection.execute(f"DELETE FROM {table}")
     told, folder = build(planted)
     assert told == "report: 7 pages written, 0 current, 0 removed"
@@ -153,33 +160,27 @@ def test_build_report__shows_tables_of_other_stages_where_there_are_any(planted:
     _, folder = build(planted)
     page, evidence = folder / cell_page("liver", "K76"), folder / "evidence.html"
     assert "PheWAS" not in page.read_text()
-    rows = [
-        ("mae", "liver", "K76", "classifier", None, f"t{k}", f"trait <{k}>", "blood", "continuous", 50, None, 0.1, 0.02,
-         None if k == 0 else 4.0 + k, None if k == 0 else 2.0, None if k == 0 else 3.0, "too few" if k == 0 else None)
-        for k in range(4)
-    ]  # fmt: skip
-    names = ("encoder", "organ", "icd10", "method", "cluster", "trait", "description", "category", "kind", "n", "cases",
-             "beta", "standard_error", "neg_log_10_p_value", "neg_log_10_p_bonferroni", "neg_log_10_q_value",
-             "reason")  # fmt: skip
-    phewas = pl.DataFrame(rows, schema=list(names), orient="row").with_columns(
-        pl.col("cluster", "cases").cast(pl.Int64)
-    )
-    ages = pl.DataFrame({"organ": ["liver"], "error_years": [3.25]})
+    cell, label = {"organ": "liver", "icd10": "K76"}, {"encoder": "mae", "organ": "liver", "icd10": "K76"}
+    phenotype = {**label, "method": "classifier"}
+    tested = {**phenotype, "kind": "continuous", "category": "blood", "neg_log_10_p_bonferroni": 2.0}
+    traits = [{**tested, "trait": f"t{k}", "description": f"trait <{k}>", "beta": 0.1, "neg_log_10_p_value": 4.0 + k}
+              for k in range(1, 4)]  # fmt: skip
+    unordered = {**tested, "trait": "t4", "neg_log_10_p_value": 3.0}
+    left_out = {**phenotype, "trait": "t5", "kind": "binary", "category": "blood", "reason": "too few"}
+    planted.store("mae/phewas", "phewas", filled("phewas", [*traits, unordered, left_out]), **cell)
+    ages = filled("evidence_age", [{"organ": "liver", "mean_absolute_error": 3.25}])
+    planted.store("evidence/age", "evidence_age", ages)
     figure = folder / "figures/interpretation/tails.png"
     figure.parent.mkdir(parents=True)
     figure.write_bytes(b"png")
-    shown = pl.DataFrame({"encoder": ["mae"] * 2, "organ": ["liver"] * 2, "icd10": ["K76"] * 2,
-                          "method": ["classifier"] * 2, "cluster": pl.Series([None, None], dtype=pl.Int64),
-                          "figure": ["tails", "gone"],
-                          "path": ["report/figures/interpretation/tails.png", "report/figures/gone.png"]})  # fmt: skip
-    with warehouse.connect(planted.home.warehouse) as connection:
-        for name, frame in (("phewas", phewas), ("evidence_age", ages), ("interpretation_figures", shown)):
-            connection.register("incoming", frame.to_arrow())
-            connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM incoming")
-            connection.unregister("incoming")
-    assert build(planted)[0] == "report: 3 pages written, 7 current, 0 removed"
+    shown = [{**phenotype, "figure": "tails", "path": "report/figures/interpretation/tails.png"},
+             {**phenotype, "figure": "gone", "path": "report/figures/gone.png"}]  # fmt: skip
+    planted.store("mae/interpretation_figures", "interpretation_figures",
+                  filled("interpretation_figures", shown), **cell)  # fmt: skip
+    planted.mirror()
+    assert build(planted)[0] == "report: 4 pages written, 6 current, 0 removed"  # its stages are methods, too
     text = page.read_text()
-    assert "PheWAS of 3 traits" in text
+    assert "PheWAS of 4 traits: effect and -log10 p of the 3 that have one effect" in text
     assert "trait &lt;3&gt;" in text
     assert re.search(r"too few</td><td class=\"number\" data-key=\"1\">1<", text)
     assert "../../../figures/interpretation/tails.png" in text

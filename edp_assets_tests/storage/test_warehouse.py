@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -110,3 +111,11 @@ def test_connect__a_warehouse_held_too_long_is_told(tmp_path: Path) -> None:
             pass
         holder.kill()
     assert time.monotonic() - started < 10
+
+
+def test_connect__a_question_that_cannot_be_answered_says_so(tmp_path: Path) -> None:
+    with (
+        pytest.raises(duckdb.CatalogException, match="nothing_of_this_name"),
+        warehouse.connect(tmp_path / "warehouse.duckdb") as connection,
+    ):
+        connection.execute("SELECT * FROM nothing_of_this_name")
