@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from edp_assets.definitions import defs
 from edp_assets.partitions import mapping_between, partitions_for
 from edp_assets.settings import ORGANS, Settings
 from edp_assets.storage.schemas import SCHEMAS
-from edp_assets.storage.workspace import Fingerprints
+from edp_assets.storage.workspace import Fingerprints, Workspace
 
 ORGAN, CODE = ["heart", "liver"], ["E11", "K76"]
 
@@ -110,6 +111,7 @@ def test_fingerprints__another_pooling_makes_embeddings_out_of_date_and_no_encod
     def fingerprint(table: str, section: dict[str, list[str]]) -> str:
         settings = Settings.from_toml({"organs": {"liver": {}}, "encoders": {encoder: section}})
         workspace: Any = SimpleNamespace(settings=settings, provenances=lambda asset: {}, files=lambda name, cell: "")
+        workspace.settings_used = partial(Workspace.settings_used, workspace)
         return Fingerprints(workspace, REGISTRY[encoder, table].spec).of((("organ", "liver"),))
 
     assert fingerprint("encoder", change) == fingerprint("encoder", {})
