@@ -63,10 +63,11 @@ def workspace(tmp_path: Path) -> Workspace:
     pl.DataFrame({"eid": EIDS, "organ": "liver", "mask": "mask.nii", "image_fat": "mask.nii"}).write_csv(
         folder / "scans.csv"
     )
-    diet = np.where(LATENT + RNG.gumbel(size=N) > 1, "fish", np.where(RNG.random(N) < 0.5, "meat", "none"))
+    rng = np.random.default_rng(3)
+    diet = np.where(LATENT + rng.gumbel(size=N) > 1, "fish", np.where(rng.random(N) < 0.5, "meat", "none"))
     traits = pl.DataFrame(
-        {"eid": [*EIDS, "9"], "fat": [*(LATENT + RNG.normal(size=N)), 3.0], "idle": RNG.normal(size=N + 1),
-         "steps": [*np.digitize(LATENT + RNG.normal(size=N), [-1, 0, 1]), 0], "diet": [*diet, "moon"],
+        {"eid": [*EIDS, "9"], "fat": [*(LATENT + rng.normal(size=N)), 3.0], "idle": rng.normal(size=N + 1),
+         "steps": [*np.digitize(LATENT + rng.normal(size=N), [-1, 0, 1]), 0], "diet": [*diet, "moon"],
          "unknown": range(N + 1)}
     )  # fmt: skip
     traits.write_csv(folder / "traits.csv")
