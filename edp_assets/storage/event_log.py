@@ -20,7 +20,6 @@ from dagster._core.events import ASSET_EVENTS
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
 
 BATCH = 500
 """Most events that are written together; the environment variable that Dagster reads says it."""
+
+BUSY_SECONDS = 30
+"""How long a writer waits for another one, as Dagster's own does."""
 
 
 def allow_batches() -> None:
@@ -69,7 +71,7 @@ class EventLog(SqliteEventLogStorage):
         """Connects to the database of whoever holds the lock."""
         return create_engine(
             "sqlite://",
-            creator=lambda: sqlite3.connect(self._shard, timeout=SQLITE_BUSY_TIMEOUT_SECONDS),
+            creator=lambda: sqlite3.connect(self._shard, timeout=BUSY_SECONDS),
             poolclass=NullPool,
         )
 
