@@ -46,6 +46,9 @@ _TYPES: dict[Any, str] = {
 BESIDE = {"excluded": ("excluded",), "asset_checks": ("asset_checks", "failed_checks")}
 """Tables whose rows lie beside those of other tables' partitions, with the names of these files."""
 
+WITHOUT_STAGE = ("trained_on",)
+"""Views over files that are written beside an encoder: no stage's refresh would name them."""
+
 PARTITION = "stored_asset", "stored_cell"
 """Two further columns of each warehouse table: which stored partition a row is from, so that it can be replaced."""
 
@@ -166,7 +169,7 @@ def refresh(
         _mirror(connection, lake, table, asset, list(dict.fromkeys(cells)))
         there = {name for (name,) in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
         for name in WAREHOUSE_VIEWS:
-            if name == table or name not in there:
+            if name in (table, *WITHOUT_STAGE) or name not in there:
                 _create_view(connection, lake, name)
         connection.execute("COMMIT")
 

@@ -59,13 +59,14 @@ def test_run__fills_every_contract_table(finished: tuple[Path, str]) -> None:
     home, printed = finished
     stored = tables(home)
     filled = {"organ_volumes", "embeddings", "adjusted_embeddings", "clusters", "phenotype_selection", "edp_scores"}
-    filled |= {"clusterings"}
+    filled |= {"clusterings", "organ_measures", "trained_on", "phewas", "evidence_hits_by_organ", "evidence_age"}
     for name in filled | {"gwas_summary_stats", "excluded", "participants"}:
         assert stored[name].height > 0, name
     assert stored["organ_volumes"].group_by("organ").len()["len"].to_list() == [99] * 3  # 100 imaged, one withdrawn
     statistics = stored["gwas_summary_stats"]
     assert set(statistics["method"]) == {
-        "classifier", "clustering", "island", "organ_volume", "icd10_imaging_cohort", "icd10_whole_cohort"
+        "classifier", "clustering", "island", "organ_volume", "icd10_imaging_cohort", "icd10_whole_cohort",
+        "organ_surface", "mean_intensity_fat", "mean_intensity_water", "fat_fraction",
     }  # fmt: skip
     assert statistics.select(pl.col("neg_log_10_p_value").is_finite().all()).item()
     selected = stored["phenotype_selection"].filter("selected").select(CELL).unique()

@@ -42,6 +42,18 @@ def test_refresh__replaces_only_the_partitions_named(tmp_path: Path) -> None:
     assert count(path, "excluded") == 1
 
 
+def test_refresh__whom_encoders_were_trained_on_is_seen_once_it_is_written(tmp_path: Path) -> None:
+    lake, path, cell = Lake(tmp_path / "lake"), tmp_path / "warehouse.duckdb", cell_of({"organ": "liver"})
+    lake.write(VOLUMES, cell, "organ_volumes", volumes("liver", 1), "")
+    warehouse.refresh(path, lake, "organ_volumes", VOLUMES, [cell])
+    assert count(path, "trained_on") == 0
+    for rows, encoder in enumerate(("mae", "video_mae"), 1):
+        people = pl.DataFrame({"encoder": encoder, "organ": "liver", "eid": [f"{i}" for i in range(rows)]})
+        lake.write((encoder, "trained_on"), cell, "trained_on", Stored(people), "")
+        warehouse.refresh(path, lake, "organ_volumes", VOLUMES, [cell])
+        assert count(path, "trained_on") == (1, 3)[rows - 1]
+
+
 def test_refresh__a_warehouse_of_an_earlier_version_gets_the_new_columns(tmp_path: Path) -> None:
     lake, path, cell = Lake(tmp_path / "lake"), tmp_path / "warehouse.duckdb", cell_of({"organ": "liver"})
     with warehouse.connect(path) as connection:
