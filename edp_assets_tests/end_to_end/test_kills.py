@@ -82,7 +82,7 @@ def contents(home: Path) -> dict[str, object]:
     for path in sorted((home / "lake").rglob("*.parquet")):
         name = str(path.relative_to(home))
         rows = pl.DataFrame(pq.read_table(path, partitioning=None)).drop(OF_THE_HOME, strict=False)
-        found[name] = rows.to_dict(as_series=False)
+        found[name] = repr(rows.to_dict(as_series=False))  # as text, in which a missing number equals itself
         if not any(part in name for part in CLOCKS):
             found[f"{name} provenance"] = (pq.read_metadata(path).metadata or {}).get(PROVENANCE)
             found[f"{name} notes"] = notes_of(path)
