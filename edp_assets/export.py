@@ -17,6 +17,7 @@ import polars as pl
 from edp_assets.cohort.icd10 import description
 from edp_assets.science.genetics.gwas_ssf import CHROMOSOME_NUMBERS, COLUMNS, write_metadata, write_statistics
 from edp_assets.storage.cells import Cell, cell_of, file_name
+from edp_assets.storage.columns import phenotype_name
 from edp_assets.storage.lake import notes_of
 from edp_assets.storage.workspace import Workspace
 
@@ -171,7 +172,7 @@ def _about(
         organ=asked.organ,
         icd10=f"ICD-10 {code} ({text})" if text else code,
         encoder=asked.encoder,
-        method=method if cluster is None else f"{method} {cluster}",
+        method=phenotype_name(method, cluster),
     )
     sample = {
         "sample_ancestry_category": list(study.ancestry_category),

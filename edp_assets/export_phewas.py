@@ -5,7 +5,6 @@ How such a file looks is in `science.phenome.phesant`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import polars as pl
 
 from edp_assets.export import Asked, ExportError
 from edp_assets.science.phenome.phesant import combined_results
+from edp_assets.science.phenome.results import counted_reasons
 from edp_assets.storage.cells import cell_of, file_name
 from edp_assets.storage.home import replace_text
 from edp_assets.storage.workspace import Workspace
@@ -44,8 +44,7 @@ def export_phewas(
         path = folder / file_name("-".join(str(part) for part in parts if part is not None), ".txt")
         combined = combined_results(of)
         replace_text(path, combined.write_csv(separator="\t", quote_style="never"))
-        reasons = Counter(of["reason"].drop_nulls().str.replace_all(r"^\d+ ", ""))
-        why = "".join(f"; {count} not tested: {reason}" for reason, count in reasons.most_common())
+        why = "".join(f"; {count} not tested: {reason}" for reason, count in counted_reasons(of["reason"]))
         say(f"{path}: {of['reason'].null_count()} traits{why}")
         written.append(path)
     return written

@@ -10,6 +10,7 @@ import polars as pl
 
 from edp_assets.assets.stage import StageRun
 from edp_assets.storage.cells import file_name, folder_name
+from edp_assets.storage.columns import phenotype_name
 from edp_assets.storage.home import replace_bytes
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
@@ -38,6 +39,11 @@ def scan_picture(run: StageRun, name: str, drawn: Figure) -> dg.MetadataValue:
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_bytes(path, to_png(drawn))
     return dg.MetadataValue.path(str(path))
+
+
+def phenotype_title(run: StageRun, method: str, cluster: int | None) -> str:
+    """Return the title of a figure of one phenotype of a cell."""
+    return f"{run['organ']}, {run['icd10']}, {phenotype_name(method, cluster)} ({run.encoder})"
 
 
 class Album:

@@ -103,24 +103,26 @@ CELLS_AT_ONCE = 128
 
 def direct_score_gwas(run: StageRun, sample: Sample, y: np.ndarray, label: dict[str, Any]) -> Iterator[pa.Table]:
     """Yield the GWAS of a score that is not linear in the basis: a cross-fitted one is of several models."""
-    return direct_statistics(run, sample, y, label, {})
+    return direct_statistics(run, sample, y[:, None], [label], {})
 
 
 def direct_statistics(
-    run: StageRun, sample: Sample, y: np.ndarray, label: Mapping[str, object], metadata: dict[str, Any]
+    run: StageRun, sample: Sample, Y: np.ndarray, labels: Sequence[Mapping[str, object]], metadata: dict[str, Any]
 ) -> Iterator[pa.Table]:
-    """Yield the GWAS of any phenotype (n_participants,) from the genotypes, for what is not linear in the basis.
+    """Yield the GWAS of any phenotypes (n_participants, n_phenotypes), the genotypes read once for all.
 
-    So it is with organ volume, which needs no embedding, and with a cross-fitted score, which is of several models.
+    For what is not linear in the basis: hand-made phenotypes, which need no embedding, and a cross-fitted score, which
+    is of several models.
     """
-    from edp_assets.science.genetics.regression import associate_directly
+    from edp_assets.science.genetics.regression import Association, associate_directly
 
     if run.workspace.settings.loco.enabled:
         metadata["loco"] = NO_OFFSET
-    for chromosome in run.workspace.chromosomes:
+    for chromosome in run.workspace.chromosomes if labels else ():
         for variants, block in sample.blocks(run, chromosome, metadata):
-            found, _ = associate_directly(block, y, sample.covariates)
-            yield summary_statistics(variants, found, len(y), label)
+            found, _ = associate_directly(block, Y, sample.covariates)
+            for label, *of_one in zip(labels, found.beta, found.standard_error, found.neg_log_10_p_value, strict=True):
+                yield summary_statistics(variants, Association(*of_one), len(Y), label)
 
 
 def summary_statistics(variants: pl.DataFrame, found: Any, n: int, label: Mapping[str, object]) -> pa.Table:

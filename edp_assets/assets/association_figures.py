@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import polars as pl
 
-from edp_assets.assets.album import Album
+from edp_assets.assets.album import Album, phenotype_title
 from edp_assets.assets.association import ASSOCIATIONS
 from edp_assets.assets.encoders import LEARNED
 from edp_assets.assets.hits import significant
 from edp_assets.assets.stage import StageRun, stage
+from edp_assets.storage.columns import of_phenotype
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.upstream import Partition
 
@@ -37,10 +38,9 @@ def association_figures(run: StageRun, gwas_summary_stats: Partition, gene_hits:
     strongest = sorted(hits, key=lambda hit: -float(hit["neg_log_10_p_value"].max()))  # type: ignore[arg-type]
     for rank, hit in enumerate(strongest):
         method, cluster = hit.select("method", "cluster").row(0)
-        of = pl.col("method").eq(method) & pl.col("cluster").eq_missing(cluster)
+        of = of_phenotype(method, cluster)
         statistics = gwas_summary_stats.scan().filter(of).select(DRAWN).collect()
-        name = method if cluster is None else f"{method} {cluster}"
-        title = f"{run['organ']}, {run['icd10']}, {name} ({run.encoder})"
+        title = phenotype_title(run, method, cluster)
         figures = {
             "manhattan": draw.manhattan(statistics, gene_hits.filter(of), settings.threshold, title),
             "qq": draw.qq(statistics["neg_log_10_p_value"].to_numpy(), title, thinned.get((method, cluster))),

@@ -114,25 +114,25 @@ def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, **enrolled: pl
 
     def frames() -> Iterator[pl.DataFrame]:
         yield empty("gwas_summary_stats")
-        yield from direct_statistics(run, sample, y, label, stored.metadata)
+        yield from direct_statistics(run, sample, y[:, None], [label], stored.metadata)
 
     stored.frames = frames()
     return stored
 
 
 def _people_imaged(run: StageRun, organ_volumes: Partitions, **enrolled: Partition) -> list[str]:
-    return _people(run, _imaged(organ_volumes), enrolled)
+    return people_associated(run, _imaged(organ_volumes), enrolled)
 
 
 def _people_whole(run: StageRun, **enrolled: Partition) -> list[str]:
-    return _people(run, enrolled["participants"].columns("eid"), enrolled)
+    return people_associated(run, enrolled["participants"].columns("eid"), enrolled)
 
 
 def _people_of_organ(run: StageRun, organ_volumes: Partition, **enrolled: Partition) -> list[str]:
-    return _people(run, organ_volumes.columns("eid"), enrolled, run["organ"])
+    return people_associated(run, organ_volumes.columns("eid"), enrolled, run["organ"])
 
 
-def _people(
+def people_associated(
     run: StageRun, people: pl.DataFrame, enrolled: Mapping[str, Partition], organ: str | None = None
 ) -> list[str]:
     """Return those of the people whom the baseline's association has."""

@@ -17,7 +17,7 @@ import polars as pl
 
 from edp_assets.assets import cohort, imaging
 from edp_assets.assets.candidates import PreparedOrgan, classifier_row, cluster_rows
-from edp_assets.assets.encoder_weights import CROPS_A_BATCH, fitted_crops, pixel_size
+from edp_assets.assets.encoder_weights import CROPS_A_BATCH, fitted_crops, pixel_size, train_on_crops
 from edp_assets.assets.encoders import TRAINED
 from edp_assets.assets.genes import genes as genes_stage
 from edp_assets.assets.genes import variant_to_gene as variant_to_gene_stage
@@ -56,12 +56,10 @@ def size_embeddings(run: StageRun, masked_crops: Partition) -> Stored:
 
 def _of_size(run: StageRun, masked_crops: Partition, size: str, folder: Path) -> Iterator[pl.DataFrame]:
     """Train one size, resuming after a kill, and yield its embeddings and those of an untrained one."""
-    from edp_assets.science.encoders import launch
     from edp_assets.science.encoders.checkpoints import untrained
     from edp_assets.science.encoders.embedding import embed_scans
-    from edp_assets.science.encoders.packs import ensure_pack
     from edp_assets.science.encoders.team import best_device
-    from edp_assets.science.encoders.train import PACK, Recipe
+    from edp_assets.science.encoders.train import Recipe
     from edp_assets.science.imaging.slices import cut
 
     settings, organ = run.workspace.settings, run["organ"]
@@ -70,20 +68,11 @@ def _of_size(run: StageRun, masked_crops: Partition, size: str, folder: Path) ->
     shape, place = config.item_shape, folder / size
     place.mkdir(parents=True, exist_ok=True)
 
-    def crops() -> Iterator[tuple[str, np.ndarray]]:
-        yield from fitted_crops(masked_crops.batches(CROPS_A_BATCH), shape[-1], pixel_mm)
-
-    pack = ensure_pack(
-        place / PACK, lambda: (voxels for _, voxels in crops()), shape[-1], f"{masked_crops.version} {pixel_mm}"
-    )
-    recipe.write(place)
-    trained = launch.train_here_or_launch(
-        place, recipe, pack.items(shape), lambda line: log.info("%s, ViT-%s: %s", organ, size, line)
-    )
-    pack.path.unlink()
+    trained, _ = train_on_crops(place, recipe, masked_crops, pixel_mm, f"{organ}, ViT-{size}")
     models = {"trained": trained.model(), "untrained": untrained(config, settings.untrained.seed)}
     for weights, model in models.items():
-        scans = ((eid, cut(voxels, shape)) for eid, voxels in crops())
+        crops = fitted_crops(masked_crops.batches(CROPS_A_BATCH), shape[-1], pixel_mm)
+        scans = ((eid, cut(voxels, shape)) for eid, voxels in crops)
         embedded = list(embed_scans(model.to(best_device()), scans, recipe.encoder.embed_batch_size))
         z = pl.Series(np.stack([z for _, z in embedded]).astype(np.float32))
         label = {"size": size, "weights": weights, "organ": organ}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import numpy as np
@@ -14,6 +16,11 @@ from edp_assets.assets.album import scan_picture
 from edp_assets.assets.stage import StageRun
 from edp_assets.storage.checkpoints import StoredEncoder
 from edp_assets.storage.upstream import Partition
+
+if TYPE_CHECKING:
+    from edp_assets.science.encoders.checkpoints import TrainedEncoder
+    from edp_assets.science.encoders.packs import PackItems
+    from edp_assets.science.encoders.train import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -25,27 +32,13 @@ def trained_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
     """The organ's self-supervised encoder, trained on all slices of all crops; training resumes after a kill."""
     from edp_assets.figures.imaging import reconstructions, training_loss
     from edp_assets.figures.render import to_markdown
-    from edp_assets.science.encoders import launch
-    from edp_assets.science.encoders.packs import ensure_pack
     from edp_assets.science.encoders.quality import show_reconstructions
-    from edp_assets.science.encoders.train import PACK, Recipe
+    from edp_assets.science.encoders.train import Recipe
 
     settings, organ = run.workspace.settings, run["organ"]
     recipe = Recipe(settings.organs[organ], getattr(settings, run.encoder), run.encoder)
-    config, pixel_mm = recipe.config(), pixel_size(masked_crops)
-    resolution = config.item_shape[-1]
-    folder = run.workspace.checkpoints.folder(run.spec.asset, run.cell)
-    pack = ensure_pack(
-        folder / PACK,
-        lambda: (voxels for _, voxels in fitted_crops(masked_crops.batches(CROPS_A_BATCH), resolution, pixel_mm)),
-        resolution,
-        f"{masked_crops.version} {pixel_mm}",
-    )
-    recipe.write(folder)
-    items = pack.items(config.item_shape)
-    trained = launch.train_here_or_launch(folder, recipe, items, lambda line: log.info("%s: %s", organ, line))
-    # A run that is killed or fails keeps its pack for the next; one that ends leaves no 100 GB behind.
-    pack.path.unlink()
+    pixel_mm, folder = pixel_size(masked_crops), run.workspace.checkpoints.folder(run.spec.asset, run.cell)
+    trained, items = train_on_crops(folder, recipe, masked_crops, pixel_mm, organ)
     shown = show_reconstructions(trained.model(), items, SHOWN, recipe.encoder.seed)
     return StoredEncoder(
         replace(trained, pixel_mm=pixel_mm),
@@ -61,6 +54,34 @@ def trained_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:
             ),
         },
     )
+
+
+def train_on_crops(
+    folder: Path, recipe: Recipe, crops: Partition, pixel_mm: float, called: str
+) -> tuple[TrainedEncoder, PackItems]:
+    """Train by a recipe on all crops of an organ, resuming after a kill what lies in the folder.
+
+    Returns:
+        The encoder, and the items it was trained on.
+    """
+    from edp_assets.science.encoders import launch
+    from edp_assets.science.encoders.packs import ensure_pack
+    from edp_assets.science.encoders.train import PACK
+
+    config = recipe.config()
+    resolution = config.item_shape[-1]
+    pack = ensure_pack(
+        folder / PACK,
+        lambda: (voxels for _, voxels in fitted_crops(crops.batches(CROPS_A_BATCH), resolution, pixel_mm)),
+        resolution,
+        f"{crops.version} {pixel_mm}",
+    )
+    recipe.write(folder)
+    items = pack.items(config.item_shape)
+    trained = launch.train_here_or_launch(folder, recipe, items, lambda line: log.info("%s: %s", called, line))
+    # A run that is killed or fails keeps its pack for the next; one that ends leaves no 100 GB behind.
+    pack.path.unlink()
+    return trained, items
 
 
 def imagenet_encoder(run: StageRun, masked_crops: Partition) -> StoredEncoder:

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets import imaging, regenie
-from edp_assets.assets.association import summary_statistics
+from edp_assets.assets.association import direct_statistics
+from edp_assets.assets.baselines import people_associated
 from edp_assets.assets.hits import hit_stages
-from edp_assets.assets.loco import NO_OFFSET
 from edp_assets.assets.people import ENROLLED, Enrolled, Sample, genotyped_sample
 from edp_assets.assets.stage import StageRun, stage
 from edp_assets.storage.lake import Exclusion, Stored
@@ -94,8 +94,6 @@ def _varying(sample: Sample, methods: list[str]) -> list[str]:
 
 def _statistics(run: StageRun, sample: Sample, methods: list[str], metadata: dict[str, Any]) -> Iterator[Any]:
     """Yield the GWAS of each of these columns of the sample's people, their genotypes read once."""
-    from edp_assets.science.genetics.regression import Association, associate_directly
-
     yield empty("gwas_summary_stats")
     shared = {"encoder": None, "organ": run["organ"], "icd10": None, "cluster": None}
     labels = [{**shared, "method": name} for name in methods]
@@ -103,20 +101,13 @@ def _statistics(run: StageRun, sample: Sample, methods: list[str], metadata: dic
     if regenie.chosen(run):
         yield from regenie.statistics_of_many(run, sample, Y, labels, metadata)
         return
-    if run.workspace.settings.loco.enabled:
-        metadata["loco"] = NO_OFFSET
-    for chromosome in run.workspace.chromosomes if labels else ():
-        for variants, block in sample.blocks(run, chromosome, metadata):
-            found, _ = associate_directly(block, Y, sample.covariates)
-            for label, *of_one in zip(labels, found.beta, found.standard_error, found.neg_log_10_p_value, strict=True):
-                yield summary_statistics(variants, Association(*of_one), len(Y), label)
+    yield from direct_statistics(run, sample, Y, labels, metadata)
 
 
 def _people(run: StageRun, organ_measures: Partition, **enrolled: Partition) -> list[str]:
     channels = run.workspace.settings.organs[run["organ"]].channels
     people = measure_columns(organ_measures.scan().collect(), channels).drop_nulls()
-    tables = Enrolled(**{name: table.scan().collect() for name, table in enrolled.items()})
-    return genotyped_sample(run, people, tables, GWAS, run["organ"]).people["eid"].to_list()
+    return people_associated(run, people, enrolled, run["organ"])
 
 
 ORGAN_MEASURES = stage(

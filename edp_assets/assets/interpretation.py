@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort, imaging
-from edp_assets.assets.album import Album
+from edp_assets.assets.album import Album, phenotype_title
 from edp_assets.assets.association import ASSOCIATIONS, CELLS_AT_ONCE
 from edp_assets.assets.baselines import VOLUME
 from edp_assets.assets.encoder_weights import fitted
@@ -20,7 +20,7 @@ from edp_assets.assets.hand_made import ORGAN_MEASURES, measure_columns
 from edp_assets.assets.phenotypes import PHENOTYPES
 from edp_assets.assets.score_gwas import cell_phenotypes
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.storage.columns import PHENOTYPE
+from edp_assets.storage.columns import PHENOTYPE, of_phenotype
 from edp_assets.storage.lake import Stored, Together, cell_of
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partition, Partitions
@@ -169,7 +169,7 @@ def _shown(edp_scores: Partition, phenotype_models: pl.DataFrame, gene_hits: pl.
     found = []
     for phenotype in cell_phenotypes(edp_scores, {}) if hits.height else ():
         names = phenotype.select("icd10", *KEY).row(0, named=True)
-        of = pl.all_horizontal(pl.col(key).eq_missing(pl.lit(names[key])) for key in KEY)
+        of = of_phenotype(names["method"], names["cluster"])
         if not hits.filter(of).height:
             continue
         classifier = names["method"] == "classifier"
@@ -232,8 +232,7 @@ class _Seen:
         from edp_assets.figures.interpretation import occlusion_maps
 
         channels = run.workspace.settings.organs[run["organ"]].channels
-        name = shown.names["method"] if shown.names["cluster"] is None else "{method} {cluster}".format(**shown.names)
-        title = f"{run['organ']}, {run['icd10']}, {name} ({run.encoder})"
+        title = phenotype_title(run, shown.names["method"], shown.names["cluster"])
         crops = [self.slices[eid] for eid in shown.eids]
         labels = [shown.label(eid) for eid in shown.eids]
         album.add("tails", crop_montage(crops, labels, title, channels), shown=False, **shown.names)

@@ -11,6 +11,7 @@ from edp_assets.assets.baselines import IMAGING, WHOLE
 from edp_assets.assets.encoders import LEARNED
 from edp_assets.assets.stage import REGISTRY, StageRun, stage
 from edp_assets.science.evidence.counts import PAPERS
+from edp_assets.storage.columns import of_phenotype, phenotype_name
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.upstream import Partition
 
@@ -37,9 +38,9 @@ def paper_figures(
             for name, gwas, hits in ((WHOLE, whole_gwas, whole_hits), (IMAGING, imaging_gwas, imaging_hits))
         ]
         for method, cluster in best.iter_rows():
-            of = pl.col("method").eq(method) & pl.col("cluster").eq_missing(pl.lit(cluster, pl.Int32))
+            of = of_phenotype(method, cluster)
             rows = gwas_summary_stats.scan().filter(of).select(DRAWN).collect()
-            name = method if cluster is None else f"{method} {cluster}"
+            name = phenotype_name(method, cluster)
             panels.append(Panel(f"{name}-guided score ({run.encoder})", rows, gene_hits.filter(of)))
         title = f"{run['organ']}, {run['icd10']}"
         drawn = stacked_manhattans(panels, run.workspace.settings.association.threshold, title)

@@ -5,7 +5,6 @@ How a trait is tested is in `science.phenome`; which traits there are, in `pheno
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,14 +12,14 @@ import numpy as np
 import polars as pl
 
 from edp_assets.assets import ancestry, cohort
-from edp_assets.assets.album import Album
+from edp_assets.assets.album import Album, phenotype_title
 from edp_assets.assets.encoders import ENCODERS
 from edp_assets.assets.phenome import GROUP, phenome_dictionary, phenome_traits
 from edp_assets.assets.phenotypes import CELL, PHENOTYPES
 from edp_assets.assets.phewas_scan import Earlier, scan_traits
 from edp_assets.assets.score_gwas import cell_phenotypes
 from edp_assets.assets.stage import Stage, StageRun, stage
-from edp_assets.storage.columns import PHENOTYPE
+from edp_assets.storage.columns import PHENOTYPE, of_phenotype
 from edp_assets.storage.lake import Stored, Together
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partition
@@ -68,6 +67,8 @@ def _rows(
 
 def _count(frame: pl.DataFrame, metadata: dict[str, Any]) -> None:
     """Add to a cell's metadata how many of a phenotype's traits were tested and found, and why others were not."""
+    from edp_assets.science.phenome.results import counted_reasons
+
     tested = frame.filter(pl.col("reason").is_null())
     found = {
         "tests": tested.height,
@@ -76,9 +77,7 @@ def _count(frame: pl.DataFrame, metadata: dict[str, Any]) -> None:
     }
     for name, count in found.items():
         metadata[name] = metadata.get(name, 0) + count
-    # Counts differ by trait: they are told together.
-    reasons = Counter(frame["reason"].drop_nulls().str.replace_all(r"^\d+ ", "")).most_common()
-    metadata["not_tested"] = dict(reasons)
+    metadata["not_tested"] = dict(counted_reasons(frame["reason"]))
 
 
 def phewas_figures(run: StageRun, phewas: Partition) -> Stored:
@@ -91,10 +90,8 @@ def phewas_figures(run: StageRun, phewas: Partition) -> Stored:
     hits = rows.filter(pl.col("neg_log_10_p_bonferroni") > -np.log10(settings.max_p))
     strongest = hits.sort("neg_log_10_p_value", descending=True).select("method", "cluster").unique(maintain_order=True)
     for method, cluster in strongest.head(settings.figures).iter_rows():
-        of = pl.col("method").eq(method) & pl.col("cluster").eq_missing(cluster)
-        name = method if cluster is None else f"{method} {cluster}"
-        title = f"{run['organ']}, {run['icd10']}, {name} ({run.encoder})"
-        drawn = volcano(rows.filter(of), settings.max_p, title)
+        of = of_phenotype(method, cluster)
+        drawn = volcano(rows.filter(of), settings.max_p, phenotype_title(run, method, cluster))
         album.add("volcano", drawn, icd10=run["icd10"], method=method, cluster=cluster)
     stored = album.stored()
     stored.metadata["phenotypes_with_traits"] = strongest.height

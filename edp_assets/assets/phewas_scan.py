@@ -19,6 +19,7 @@ from edp_assets.assets.people import without_relatives
 from edp_assets.assets.stage import StageRun
 from edp_assets.cohort.phenome import BLOCK
 from edp_assets.settings import PhewasSettings
+from edp_assets.storage.columns import of_phenotype
 from edp_assets.storage.lake import LakeError
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partition
@@ -45,7 +46,7 @@ class Earlier:
     def of(self, phenotype: pl.DataFrame) -> pl.DataFrame:
         """Return the earlier rows of a phenotype (method and cluster among its columns)."""
         method, cluster = phenotype.select("method", "cluster").row(0)
-        return self._rows.filter(pl.col("method") == method, pl.col("cluster").eq_missing(cluster))
+        return self._rows.filter(of_phenotype(method, cluster))
 
 
 @dataclass

@@ -11,12 +11,13 @@ from typing import Any
 
 import polars as pl
 
-from edp_assets.assets.album import Album
+from edp_assets.assets.album import Album, phenotype_title
 from edp_assets.assets.association import ASSOCIATIONS
 from edp_assets.assets.encoders import LEARNED
 from edp_assets.assets.genes import genes as genes_stage
 from edp_assets.assets.hits import people_of_basis
 from edp_assets.assets.stage import REGISTRY, StageRun, stage
+from edp_assets.storage.columns import of_phenotype
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.upstream import Partition
 
@@ -56,12 +57,10 @@ def regional_figures(
             span = (max(locus["locus_start"] - FLANK, 0), locus["locus_end"] + FLANK)
             variants, beyond = _variants(gwas_summary_stats, locus, span)
             weaker += beyond
-            method, cluster = locus["method"], locus["cluster"]
-            phenotype = method if cluster is None else f"{method} {cluster}"
             drawn = regional(
                 variants.with_columns(r2=_r2_with_first(variants, files, people)), 0, span, genes,
                 threshold=threshold, build=cohort.genome_build,
-                title=f"{run['organ']}, {run['icd10']}, {phenotype} ({run.encoder})",
+                title=phenotype_title(run, locus["method"], locus["cluster"]),
             )  # fmt: skip
             album.add("regional", drawn, shown=rank < SHOWN, **{name: locus[name] for name in labels})
     stored = album.stored()
@@ -72,7 +71,7 @@ def regional_figures(
 
 def _variants(statistics: Partition, locus: Mapping[str, Any], span: tuple[int, int]) -> tuple[pl.DataFrame, int]:
     """Return the locus's rows with the lead first, and how many weaker ones are beyond MAX_VARIANTS."""
-    of = pl.col("method").eq(locus["method"]) & pl.col("cluster").eq_missing(locus["cluster"])
+    of = of_phenotype(locus["method"], locus["cluster"])
     here = pl.col("chromosome").eq(locus["chromosome"]) & pl.col("base_pair_location").is_between(*span)
     rows = statistics.scan().filter(of & here).select(DRAWN).collect()
     is_lead = pl.all_horizontal(pl.col(name).eq_missing(locus[name]) for name in DRAWN[:5])

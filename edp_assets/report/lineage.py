@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,26 @@ class Step:
     above: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Found:
+    """The stored partitions of an asset that agree with a cell, sorted, as their own notes tell them.
+
+    `content` and `inputs` are their hash and their fingerprint, of several a hash of theirs; `changed` is as a step's.
+    """
+
+    asset: Asset
+    there: list[tuple[Cell, Provenance]]
+    changed: tuple[str, ...]
+
+    @cached_property
+    def content(self) -> str:
+        return _together([each.version for _, each in self.there])
+
+    @cached_property
+    def inputs(self) -> str:
+        return _together([each.inputs for _, each in self.there])
+
+
 @dataclass
 class Lineage:
     """The way back from every cell; what cells share is read once."""
@@ -67,7 +88,8 @@ class Lineage:
     workspace: Workspace
     stages: Mapping[Asset, Stage]
     _stored: dict[Asset, dict[Cell, Provenance]] = field(default_factory=dict)
-    _steps: dict[tuple[Asset, Cell], Step | None] = field(default_factory=dict)
+    _found: dict[tuple[Asset, Cell], _Found | None] = field(default_factory=dict)
+    _steps: dict[tuple[Asset, Cell], Step] = field(default_factory=dict)
 
     def stored(self, asset: Asset) -> dict[Cell, Provenance]:
         """Return the provenance of all stored partitions of an asset."""
@@ -77,19 +99,25 @@ class Lineage:
 
     def steps(self, encoder: str, organ: str, icd10: str) -> list[Step]:
         """Return every step from a cell's gene hits back, nearest first; what is not stored (yet) is left out."""
-        keys = {"organ": organ, "icd10": icd10}
-        for asset in ((encoder, name) for name in CHAIN[:3]):
-            if asset in self.stages and self._step(asset, keys) is not None:
-                found = [self._step(each, keys) for each in self._order(asset)]
-                return [step for step in found if step is not None]
-        return []
+        return [self._step(found) for found in self._way(encoder, organ, icd10)]
 
     def content(self, encoder: str, organ: str, icd10: str) -> list[Any]:
         """Return what tells whether a cell's lineage, its scores or its statistics have changed.
 
-        Not when they were made: what is made again with the same rows from the same inputs changes no page.
+        Not when they were made: what is made again with the same rows from the same inputs changes no page. So no file
+        is looked at for it.
         """
-        return [(step.name, step.content, step.inputs, step.changed) for step in self.steps(encoder, organ, icd10)]
+        way = self._way(encoder, organ, icd10)
+        return [("/".join(found.asset), found.content, found.inputs, found.changed) for found in way]
+
+    def _way(self, encoder: str, organ: str, icd10: str) -> list[_Found]:
+        """Return what is stored of the assets on the way back, nearest first."""
+        keys = {"organ": organ, "icd10": icd10}
+        for asset in ((encoder, name) for name in CHAIN[:3]):
+            if asset in self.stages and self._find(asset, keys) is not None:
+                found = [self._find(each, keys) for each in self._order(asset)]
+                return [each for each in found if each is not None]
+        return []
 
     def _order(self, start: Asset) -> list[Asset]:
         """Return an asset and all above it, each after everything that is made from it."""
@@ -102,35 +130,41 @@ class Lineage:
         # Stages are defined in the order of the flow.
         return [asset for asset in reversed(list(self.stages)) if asset in above]
 
-    def _step(self, asset: Asset, keys: Mapping[str, str]) -> Step | None:
+    def _find(self, asset: Asset, keys: Mapping[str, str]) -> _Found | None:
+        """Return what is stored of an asset that agrees with the keys; what cells share is put together once."""
         spec = self.stages[asset].spec
         own = tuple((name, keys[name]) for name in spec.dimensions if name in keys)
-        if (asset, own) not in self._steps:
+        if (asset, own) not in self._found:
             stored = self.stored(asset)
             cells = [own] if len(own) == len(spec.dimensions) else [c for c in stored if set(own) <= set(c)]
-            there = {cell: stored[cell] for cell in cells if cell in stored}
-            self._steps[asset, own] = self._of(asset, there) if there else None
-        return self._steps[asset, own]
+            there = sorted((cell, stored[cell]) for cell in cells if cell in stored)
+            changed = tuple(self.workspace.changed_settings(spec, *there[0])) if there else ()
+            self._found[asset, own] = _Found(asset, there, changed) if there else None
+        return self._found[asset, own]
 
-    def _of(self, asset: Asset, there: Mapping[Cell, Provenance]) -> Step:
-        stage = self.stages[asset]
-        spec, of_all = stage.spec, sorted(there.items())
+    def _step(self, found: _Found) -> Step:
+        place = found.asset, found.there[0][0]
+        if place not in self._steps:
+            self._steps[place] = self._of(found)
+        return self._steps[place]
+
+    def _of(self, found: _Found) -> Step:
+        asset, stage, cells = found.asset, self.stages[found.asset], [cell for cell, _ in found.there]
+        spec, organ = stage.spec, dict(cells[0]).get("organ")
         description = stage.definition.descriptions_by_key.get(stage.definition.key) or ""
-        cell, provenance = of_all[0]
-        organ = dict(cell).get("organ")
         return Step(
             name="/".join(asset),
             what=description.strip().split("\n")[0],
             main=asset[-1] in CHAIN,
-            partitions=len(there),
-            rows=sum(each.rows for each in there.values()),
-            content=_together([each.version for _, each in of_all]),
-            inputs=_together([each.inputs for _, each in of_all]),
+            partitions=len(cells),
+            rows=sum(each.rows for _, each in found.there),
+            content=found.content,
+            inputs=found.inputs,
             code_version=spec.code_version,
-            made=self._made(asset, there),
-            file=self._file(asset, cell),
-            trained_on=self._trained_on(asset, cell),
-            changed=tuple(self.workspace.changed_settings(spec, cell, provenance)),
+            made=self._made(asset, cells),
+            file=self._file(asset, cells[0]),
+            trained_on=self._trained_on(asset, cells[0]),
+            changed=found.changed,
             settings=tuple((name, settings_anchor(name, organ)) for name in spec.settings),
             files=spec.files,
             above=tuple("/".join(each) for each in spec.inputs.values() if self.stored(each)),

@@ -15,6 +15,7 @@ from edp_assets.report.names import href, phenotype_id
 from edp_assets.report.results import meanings
 from edp_assets.report.sources import Sources
 from edp_assets.storage.cells import cell_of
+from edp_assets.storage.columns import of_phenotype, phenotype_name
 from edp_assets.storage.schemas import SCHEMAS, empty
 from edp_assets.storage.upstream import Partition
 
@@ -51,7 +52,7 @@ class Phenotypes:
         return self.sources.results.of(table, self.organ, self.icd10)
 
     def _part(self, encoder: str, method: str, cluster: int | None) -> dict[str, Any]:
-        own = pl.col("encoder").eq(encoder) & pl.col("method").eq(method) & pl.col("cluster").eq_missing(cluster)
+        own = pl.col("encoder").eq(encoder) & of_phenotype(method, cluster)
         name = phenotype_id(encoder, method, cluster)
         chosen = self.selected.filter(own).row(0, named=True)
         genes = self._of_cell("gene_hits").filter(own)
@@ -59,7 +60,7 @@ class Phenotypes:
         regional = self._figures("association_figures", own, "regional")
         return {
             "id": name,
-            "title": f"{encoder}, {method}" + ("" if cluster is None else f" {cluster}"),
+            "title": f"{encoder}, {phenotype_name(method, cluster)}",
             "chosen": chosen,
             "genes": genes.drop_nulls("gene").height,
             "loci": leads.height,
@@ -111,8 +112,7 @@ class Phenotypes:
         scores = self._partition((encoder, "edp_scores"), organ=self.organ, icd10=self.icd10)
         if scores is None:
             return None
-        own = pl.col("method").eq(method) & pl.col("cluster").eq_missing(cluster)
-        of_people = scores.columns(*KEYS, "eid", "score").filter(own)
+        of_people = scores.columns(*KEYS, "eid", "score").filter(of_phenotype(method, cluster))
         cases = of_people["eid"].is_in(self._cases.implode()).to_numpy()
         alt = f"Score of {of_people.height:,} people: cases of {self.icd10} against the others."
         return plot(score_distribution(of_people["score"].to_numpy(), cases), f"score-{name}", alt)

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from edp_assets.storage import warehouse
-from edp_assets.storage.schemas import SCHEMAS
+from edp_assets.storage.schemas import SCHEMAS, empty
 
 BY_CELL = (
     "phenotype_selection",
@@ -52,7 +52,7 @@ class Results:
 
     def _read(self, name: str) -> pl.DataFrame:
         if name not in self.tables:
-            return _empty(name)
+            return empty(name)
         # The name is one of this package's constants that the warehouse was found to have.
         found = warehouse.query(self.path, f'SELECT * FROM "{name}" ORDER BY ALL')  # noqa: S608
         return found.drop("stored_asset", "stored_cell", strict=False)
@@ -70,7 +70,7 @@ class Results:
     def of(self, name: str, organ: str | None, icd10: str | None) -> pl.DataFrame:
         """Return the rows of a table that are of an organ and code; null where a table has rows of all."""
         parts = self._by_cell[name]
-        return parts.get((organ, icd10), next(iter(parts.values())).clear() if parts else _empty(name))
+        return parts.get((organ, icd10), next(iter(parts.values())).clear() if parts else empty(name))
 
     @cached_property
     def cells(self) -> pl.DataFrame:
@@ -112,7 +112,3 @@ def _parts(frame: pl.DataFrame, columns: Iterable[str]) -> dict[tuple[Any, ...],
     if not frame.height:
         return {}
     return frame.partition_by(*columns, as_dict=True, maintain_order=True)
-
-
-def _empty(name: str) -> pl.DataFrame:
-    return pl.DataFrame(schema={column: c.dtype for column, c in SCHEMAS.get(name, {}).items()})

@@ -40,6 +40,21 @@ PHENOTYPE: Schema = {
 }
 """What names one phenotype, in every table that has phenotypes."""
 
+
+def of_phenotype(method: str, cluster: int | None) -> pl.Expr:
+    """Return what holds of a phenotype's rows among those of its encoder, organ and code."""
+    return pl.col("method").eq(method) & pl.col("cluster").eq_missing(pl.lit(cluster, pl.Int32))
+
+
+def phenotype_name(method: str, cluster: int | None) -> str:
+    """Return what people read of a phenotype beside its encoder, organ and code.
+
+    >>> phenotype_name("classifier", None), phenotype_name("clustering", 3)
+    ('classifier', 'clustering 3')
+    """
+    return method if cluster is None else f"{method} {cluster}"
+
+
 VARIANT_STATISTICS: Schema = {
     "chromosome": Column(pl.String, "chromosome, 1 to 22, X, Y, MT"),
     "base_pair_location": Column(pl.Int64, "position, base pairs, in the cohort's genome build"),

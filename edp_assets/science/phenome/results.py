@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,3 +88,11 @@ def _tested(result: TraitResult, phenotype: int, names: pl.Series | None) -> dic
 
 def _or_none(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def counted_reasons(reasons: pl.Series) -> list[tuple[str, int]]:
+    """Return why traits were not tested, each with how many, the most frequent first.
+
+    Reasons that differ by a count in front alone ("9 cases: ...") are one.
+    """
+    return Counter(reasons.drop_nulls().str.replace_all(r"^\d+ ", "")).most_common()
