@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,15 +64,26 @@ class Album:
         self.rows: list[dict[str, Any]] = []
         self.metadata: dict[str, Any] = {}
 
-    def add(self, figure: str, drawn: Figure, *, shown: bool = True, **names: str | int | None) -> None:
-        """Write a figure as a PNG file and, where it is to be shown, keep it for the metadata."""
+    def add(self, figure: str, draw: partial[Figure], *, shown: bool = True, **names: str | int | None) -> None:
+        """Write a figure as a PNG file, unless that is of the same; keep it for the metadata, where it is to be shown.
+
+        Args:
+            figure: its kind.
+            draw: draws it, of plain values alone: they say whether it would come out the same.
+            shown: whether it is metadata as well.
+            names: what else names it, of the album's labels.
+        """
+        from edp_assets.figures.content import KEY, content_of, drawn_before
         from edp_assets.figures.render import png_to_markdown, to_png
 
         parts = [figure, *(str(names[label]) for label in self.labels if names.get(label) is not None)]
         path = self.folder / file_name("-".join(parts), ".png")
-        png = to_png(drawn)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        replace_bytes(path, png)
+        content = content_of(draw)
+        png = drawn_before(path, content)
+        if png is None:
+            png = to_png(draw(), {KEY: content})
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_bytes(path, png)
         if shown:
             self.metadata["_".join(parts)] = dg.MetadataValue.md(png_to_markdown(png, " ".join(parts)))
         label = {

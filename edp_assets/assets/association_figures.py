@@ -5,6 +5,8 @@ What is drawn how is in `figures.association`.
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 
 from edp_assets.assets.album import Album, phenotype_title
@@ -42,8 +44,8 @@ def association_figures(run: StageRun, gwas_summary_stats: Partition, gene_hits:
         statistics = gwas_summary_stats.scan().filter(of).select(DRAWN).collect()
         title = phenotype_title(run, method, cluster)
         figures = {
-            "manhattan": draw.manhattan(statistics, gene_hits.filter(of), settings.threshold, title),
-            "qq": draw.qq(statistics["neg_log_10_p_value"].to_numpy(), title, thinned.get((method, cluster))),
+            "manhattan": partial(draw.manhattan, statistics, gene_hits.filter(of), settings.threshold, title),
+            "qq": partial(draw.qq, statistics["neg_log_10_p_value"].to_numpy(), title, thinned.get((method, cluster))),
         }
         for figure, drawn in figures.items():
             album.add(figure, drawn, icd10=run["icd10"], method=method, cluster=cluster, shown=rank < SHOWN)

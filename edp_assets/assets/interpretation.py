@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -235,11 +236,11 @@ class _Seen:
         title = phenotype_title(run, shown.names["method"], shown.names["cluster"])
         crops = [self.slices[eid] for eid in shown.eids]
         labels = [shown.label(eid) for eid in shown.eids]
-        album.add("tails", crop_montage(crops, labels, title, channels), shown=False, **shown.names)
+        album.add("tails", partial(crop_montage, crops, labels, title, channels), shown=False, **shown.names)
         if self.why_no_maps:
             return
         images, maps = zip(*(self._mapped(eid, shown) for eid in shown.mapped), strict=True)
-        drawn = occlusion_maps(images, maps, [shown.label(eid) for eid in shown.mapped], title)
+        drawn = partial(occlusion_maps, images, maps, [shown.label(eid) for eid in shown.mapped], title)
         album.add("occlusion", drawn, shown=False, **shown.names)
 
     def _mapped(self, eid: str, shown: _Shown) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 
 from edp_assets.assets.album import Album
@@ -43,7 +45,7 @@ def paper_figures(
             name = phenotype_name(method, cluster)
             panels.append(Panel(f"{name}-guided score ({run.encoder})", rows, gene_hits.filter(of)))
         title = f"{run['organ']}, {run['icd10']}"
-        drawn = stacked_manhattans(panels, run.workspace.settings.association.threshold, title)
+        drawn = partial(stacked_manhattans, panels, run.workspace.settings.association.threshold, title)
         album.add("figure_4", drawn, shown=False, icd10=run["icd10"])
     return album.stored()
 

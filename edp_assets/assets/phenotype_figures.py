@@ -5,6 +5,8 @@ What is drawn how is in `figures.phenotypes`; this module decides what: the best
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 
 from edp_assets.assets import cohort
@@ -44,21 +46,23 @@ def phenotype_figures(
     clustering = candidates.filter(pl.col("method") == "clustering")
     if classifier.height:
         limits = {"min_auc": settings.classifier.min_auc, "max_p": settings.classifier.max_p}
-        album.add("auc_pval", draw.auc_pval(classifier, f"{organ}: classifier-guided scores", **limits))
+        album.add("auc_pval", partial(draw.auc_pval, classifier, f"{organ}: classifier-guided scores", **limits))
     if clustering.height:
         max_p = settings.clustering.max_p
-        album.add("percentage_pval", draw.percentage_pval(clustering, f"{organ}: codes of the clusters", max_p=max_p))
+        title = f"{organ}: codes of the clusters"
+        album.add("percentage_pval", partial(draw.percentage_pval, clustering, title, max_p=max_p))
         umap, labels = clusters.select("umap_1", "umap_2").to_numpy(), clusters["cluster"].to_numpy()
         for rank, cluster in enumerate(enriched_clusters(clustering)):
             own = clustering.filter(pl.col("cluster") == cluster)
-            drawn = draw.cluster_enrichment(umap, labels, cluster, own, organ, max_p=max_p)
+            drawn = partial(draw.cluster_enrichment, umap, labels, cluster, own, organ, max_p=max_p)
             album.add("cluster_enrichment", drawn, cluster=cluster, shown=rank < SHOWN)
     for code, auc, text in best_codes(classifier).iter_rows():
         scores = edp_scores.partition(cell_of({"organ": organ, "icd10": code})).scan()
         own = scores.filter(pl.col("method") == "classifier").select("eid", "score").collect()
         cases = own["eid"].is_in(icd10_cases[cell_of({"icd10": code})]["eid"].implode()).to_numpy()
         title = f"{organ}, {code} {text or ''}".strip() + f"\nAUC {auc:.3f} out of fold"
-        album.add("score_histogram", draw.score_histogram(own["score"].to_numpy(), cases, title), icd10=code)
+        drawn = partial(draw.score_histogram, own["score"].to_numpy(), cases, title)
+        album.add("score_histogram", drawn, icd10=code)
     return album.stored()
 
 

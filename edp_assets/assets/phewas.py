@@ -6,6 +6,7 @@ How a trait is tested is in `science.phenome`; which traits there are, in `pheno
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def phewas_figures(run: StageRun, phewas: Partition) -> Stored:
     strongest = hits.sort("neg_log_10_p_value", descending=True).select("method", "cluster").unique(maintain_order=True)
     for method, cluster in strongest.head(settings.figures).iter_rows():
         of = of_phenotype(method, cluster)
-        drawn = volcano(rows.filter(of), settings.max_p, phenotype_title(run, method, cluster))
+        drawn = partial(volcano, rows.filter(of), settings.max_p, phenotype_title(run, method, cluster))
         album.add("volcano", drawn, icd10=run["icd10"], method=method, cluster=cluster)
     stored = album.stored()
     stored.metadata["phenotypes_with_traits"] = strongest.height

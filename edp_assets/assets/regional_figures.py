@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -57,8 +58,8 @@ def regional_figures(
             span = (max(locus["locus_start"] - FLANK, 0), locus["locus_end"] + FLANK)
             variants, beyond = _variants(gwas_summary_stats, locus, span)
             weaker += beyond
-            drawn = regional(
-                variants.with_columns(r2=_r2_with_first(variants, files, people)), 0, span, genes,
+            drawn = partial(
+                regional, variants.with_columns(r2=_r2_with_first(variants, files, people)), 0, span, genes,
                 threshold=threshold, build=cohort.genome_build,
                 title=phenotype_title(run, locus["method"], locus["cluster"]),
             )  # fmt: skip

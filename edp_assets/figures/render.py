@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -118,10 +118,11 @@ def _free_places(points: NDArray, halves: Sequence[float], blocked: NDArray, wid
     return places
 
 
-def to_png(fig: Figure) -> bytes:
-    """Return the figure as the bytes of a PNG file."""
+def to_png(fig: Figure, texts: Mapping[str, str] | None = None) -> bytes:
+    """Return the figure as the bytes of a PNG file, with these texts in it."""
+    lay_out(fig)
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=DPI)
+    fig.savefig(buffer, format="png", dpi=DPI, metadata=dict(texts or {}))
     return buffer.getvalue()
 
 
@@ -137,8 +138,10 @@ def png_to_markdown(png: bytes, alt: str = "figure") -> str:
 
 def lay_out(fig: Figure) -> None:
     """Lay the figure out for good: what is placed by it stays there, and drawing does not do it again."""
-    fig.draw_without_rendering()
-    fig.set_layout_engine("none")
+    engine = fig.get_layout_engine()
+    if engine is not None:
+        engine.execute(fig)
+        fig.set_layout_engine(None)  # saved with an engine, a figure is drawn twice and laid out each time
 
 
 def axes_points(ax: Axes, *, laid_out: bool = False) -> NDArray[np.float64]:

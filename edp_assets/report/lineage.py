@@ -30,6 +30,8 @@ class Step:
         name: the asset.
         what: what it holds, the first line of its description.
         main: whether it is on the way from the gene to the scans, or beside it.
+        shared: whether it is one table of the whole cohort: any label that changes makes another of some, so that what
+            they hold now is told in one place, on the methods page.
         partitions: how many there are.
         rows: in all of them.
         content: hash of what they hold: Dagster's data version.
@@ -47,6 +49,7 @@ class Step:
     name: str
     what: str
     main: bool
+    shared: bool
     partitions: int
     rows: int
     content: str
@@ -105,10 +108,15 @@ class Lineage:
         """Return what tells whether a cell's lineage, its scores or its statistics have changed.
 
         Not when they were made: what is made again with the same rows from the same inputs changes no page. So no file
-        is looked at for it.
+        is looked at for it. Nor when a table of the whole cohort changes where nothing that is made of it does.
         """
-        way = self._way(encoder, organ, icd10)
+        way = [found for found in self._way(encoder, organ, icd10) if found.there[0][0]]
         return [("/".join(found.asset), found.content, found.inputs, found.changed) for found in way]
+
+    def shared(self) -> list[Step]:
+        """Return what is stored of the tables of the whole cohort, in the order of the flow."""
+        assets = [asset for asset, stage in self.stages.items() if not stage.spec.dimensions and self.stored(asset)]
+        return [self._step(found) for asset in assets if (found := self._find(asset, {})) is not None]
 
     def _way(self, encoder: str, organ: str, icd10: str) -> list[_Found]:
         """Return what is stored of the assets on the way back, nearest first."""
@@ -156,6 +164,7 @@ class Lineage:
             name="/".join(asset),
             what=description.strip().split("\n")[0],
             main=asset[-1] in CHAIN,
+            shared=not spec.dimensions,
             partitions=len(cells),
             rows=sum(each.rows for _, each in found.there),
             content=found.content,

@@ -24,7 +24,13 @@ LIBRARIES = (
 def methods(sources: Sources) -> Page:
     """Return the page of how results were made."""
     settings = sources.settings
-    found = [sources.navigation, settings.model_dump_json(), _stages(sources).rows(), _libraries().rows()]
+    found = [
+        sources.navigation,
+        settings.model_dump_json(),
+        _stages(sources).rows(),
+        _content(sources),
+        _libraries().rows(),
+    ]
     return Page(METHODS, found, lambda: _render(sources))
 
 
@@ -43,6 +49,7 @@ def _render(sources: Sources) -> str:
         encoders=settings.encoders,
         sections=sections,
         stages=table(_stages(sources), "Stages, in the order of the flow"),
+        shared=table(_shared(sources), "Tables of the whole cohort, of which every organ and code has its part"),
         libraries=table(_libraries(), "Versions that made this report"),
     )
 
@@ -100,6 +107,22 @@ def _stages(sources: Sources) -> pl.DataFrame:
     ]
     names = ("asset", "holds", "partitions", "code_version", "made_from", "settings")
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+
+
+def _content(sources: Sources) -> list[tuple[str, str, str]]:
+    """Return what tells whether a table of the whole cohort is another one."""
+    return [(step.name, step.content, step.inputs) for step in sources.lineage.shared()]
+
+
+def _shared(sources: Sources) -> pl.DataFrame:
+    """Return where the tables of the whole cohort lie, when they were made, and what of."""
+    rows = [
+        (step.name, step.rows, step.made, step.file, step.content[:16], step.inputs[:16], ", ".join(step.changed))
+        for step in sources.lineage.shared()
+    ]
+    names = ("asset", "rows", "made", "file", "content", "inputs", "now_other")
+    schema = dict.fromkeys(names, pl.String) | {"rows": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _libraries() -> pl.DataFrame:

@@ -1,8 +1,9 @@
 """Dagster's event log in SQLite, with many events of one run written in two transactions instead of two each.
 
 Dagster opens the database anew for every event, twice, and waits for the disk each time: 10 to 30 ms for each of the
-70,000 partitions of ten organs and 700 codes. It compiles its SQL anew each time as well, and reads its migrations for
-every run's own database. What is written here is the same, and any Dagster reads it.
+70,000 partitions of ten organs and 700 codes. It compiles its SQL anew each time as well, asks before every look at a
+partition whether there is a table of them, and reads its migrations for every run's own database. What is written here
+is the same, and any Dagster reads it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,10 +35,22 @@ BATCH = 500
 BUSY_SECONDS = 30
 """How long a writer waits for another one, as Dagster's own does."""
 
+KEPT = 4
+"""Databases that stay open: the index of all runs, and those of the run and of what runs within it."""
+
 
 def allow_batches() -> None:
     """Have this process's Dagster hand over events that come together as one batch."""
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(BATCH))
+
+
+@dataclass(frozen=True)
+class _Open:
+    """An open database: by which process, and which file it was."""
+
+    connection: Connection
+    process: int
+    file: int
 
 
 class EventLog(SqliteEventLogStorage):
@@ -54,26 +68,67 @@ class EventLog(SqliteEventLogStorage):
             raise ValueError("the event log lies in DAGSTER_HOME, which is not set: set it to $EDP_HOME/dagster")
         return cls(os.path.join(os.environ["DAGSTER_HOME"], "history", "runs"), inst_data=inst_data)
 
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._open: dict[str, _Open] = {}
+        self._tables: set[str] = set()
+        super().__init__(base_dir, inst_data)
+
+    def has_table(self, table_name: str) -> bool:
+        """Return whether the index of all runs has a table; one that it has is not asked for again."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        """Open a run's database, or the index of all: each time anew, by one engine, which keeps its compiled SQL."""
+        """Open a transaction in a run's database, or in the index of all; whoever holds the lock has it alone.
+
+        Opened anew, SQLite reads the database's schema first; closed, it copies its log into the file and waits.
+        """
         with self._db_lock:
-            self._shard = self.path_for_shard(shard)
+            path = Path(self.path_for_shard(shard))
             if shard not in self._initialized_dbs:
-                if not self._copied(Path(self._shard)):
-                    self._initdb(self._engine)
+                if not self._copied(path):
+                    self._initdb(self._engine(path))
                 self._initialized_dbs.add(shard)
-            with self._engine.connect() as connection, connection.begin():
+            with self._connection(shard, path) as connection, connection.begin():
                 yield connection
 
+    @contextmanager
+    def _connection(self, shard: str, path: Path) -> Iterator[Connection]:
+        kept = self._open.pop(shard, None)
+        # A file that was replaced is another database, and what a process opened its child must not use.
+        if kept is None or kept.process != os.getpid() or not path.exists() or path.stat().st_ino != kept.file:
+            connection = self._engine(path).connect()
+            kept = _Open(connection, os.getpid(), path.stat().st_ino)
+        try:
+            yield kept.connection
+        except BaseException:
+            kept.connection.close()
+            raise
+        self._open[shard] = kept  # the last in order is the one used last
+        if len(self._open) > KEPT:
+            self._open.pop(next(iter(self._open))).connection.close()
+
+    def _engine(self, path: Path) -> Engine:
+        """Return the engine, which keeps its compiled SQL, set to connect to this database."""
+        self._path = path
+        return self._any_engine
+
     @cached_property
-    def _engine(self) -> Engine:
-        """Connects to the database of whoever holds the lock."""
+    def _any_engine(self) -> Engine:
         return create_engine(
             "sqlite://",
-            creator=lambda: sqlite3.connect(self._shard, timeout=BUSY_SECONDS),
+            creator=lambda: sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False),
             poolclass=NullPool,
         )
+
+    def dispose(self) -> None:
+        """Close the databases."""
+        with self._db_lock:
+            while self._open:
+                self._open.popitem()[1].connection.close()
+        super().dispose()
 
     def _copied(self, path: Path) -> bool:
         """Make a run's database, where there is none yet, as a copy of an empty one; return whether it was made."""

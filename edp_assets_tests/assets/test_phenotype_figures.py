@@ -11,6 +11,7 @@ import pytest
 
 from edp_assets.assets.phenotype_figures import BEST, SHOWN, phenotype_figures
 from edp_assets.assets.stage import REGISTRY, StageRun
+from edp_assets.figures import render
 from edp_assets.settings import Settings
 from edp_assets.storage.cells import LakeError
 from edp_assets.storage.home import Home
@@ -104,6 +105,21 @@ def test_phenotype_figures__draws_the_best_as_files_and_metadata(tmp_path: Path)
     assert len(images) == table.height - BEST + SHOWN
     assert all(image.startswith("![") for image in images)
     assert sum(map(len, images)) < 1_000_000
+
+
+def test_phenotype_figures__draws_again_only_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = ["K00", "K01", "K02"]
+    table, metadata = Organ(tmp_path, codes, selected=3, clusters=2).drawn()
+    drawn: list[bytes] = []
+    monkeypatch.setattr(
+        render, "to_png", lambda *given, to_png=render.to_png: drawn.append(to_png(*given)) or drawn[-1]
+    )
+    again = Organ(tmp_path, codes, selected=3, clusters=2).drawn()
+    assert (again[0].equals(table), again[1], drawn) == (True, metadata, [])
+    fewer = Organ(tmp_path, codes, selected=2, clusters=2).drawn()[0]
+    changed = {path for path in fewer["path"] if (tmp_path / path).read_bytes() in drawn}
+    assert len(changed) == len(drawn)
+    assert changed == {path for path in fewer["path"] if "score_histogram" not in path}
 
 
 def test_phenotype_figures__of_what_is_no_longer_drawn_are_removed(tmp_path: Path) -> None:

@@ -103,6 +103,21 @@ def test_build_report__a_changed_label_or_setting_reaches_what_shows_it(planted:
     assert scans_page("liver") not in changed
 
 
+def test_build_report__a_table_of_the_whole_cohort_writes_no_cell_of_another_code_again(planted: Planted) -> None:
+    cases = filled("diagnoses", [{"eid": "1", "icd10": "K76"}])
+    planted.store("diagnoses", "diagnoses", cases)
+    _, folder = build(planted)
+    before = times(folder)
+    planted.store("diagnoses", "diagnoses", pl.concat([cases, filled("diagnoses", [{"eid": "2", "icd10": "I10"}])]))
+    planted.mirror()
+    assert build(planted)[0] == "report: 2 pages written, 8 current, 0 removed"
+    after = times(folder)
+    assert {path for path in before if before[path] != after[path]} == {"index.html", "methods.html"}
+    stored = planted.lake.provenance(("diagnoses",), ())
+    assert stored is not None
+    assert stored.version[:16] in (folder / "methods.html").read_text()
+
+
 def test_build_report__pages_of_retired_codes_go_and_other_files_stay(planted: Planted) -> None:
     _, folder = build(planted)
     (folder / "notes.html").write_text("mine")

@@ -81,3 +81,34 @@ def test_event_log__threads_take_turns_and_reach_their_own_database(home: Home) 
     shards = [f"run-{number % 5}" for number in range(40)]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(reached, shards)) == shards
+
+
+def test_event_log__keeps_few_databases_open_and_opens_a_replaced_one_anew(home: Home, tmp_path: Path) -> None:
+    log = EventLog(str(home.dagster / "history/runs"))
+    theirs = SqliteEventLogStorage(str(tmp_path / "theirs"))
+    with theirs.run_connection("other") as connection:
+        connection.exec_driver_sql("CREATE TABLE mark (one INTEGER)")
+    for shard in "abcdefgh":
+        with log.run_connection(shard) as connection:
+            connection.exec_driver_sql("SELECT 1 FROM event_logs").fetchall()
+    assert list(log._open) == list("efgh")
+    other = tmp_path / "theirs/other.db"
+    other.replace(log.path_for_shard("h"))
+    with log.run_connection("h") as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM mark").scalar() == 0
+    with pytest.raises(RuntimeError, match="in the middle"), log.run_connection("h") as connection:  # noqa: PT012
+        connection.exec_driver_sql("INSERT INTO mark VALUES (1)")
+        raise RuntimeError("in the middle")
+    with log.run_connection("h") as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM mark").scalar() == 0
+    log.dispose()
+    assert not log._open
+
+
+def test_event_log__sees_what_another_process_adds(home: Home) -> None:
+    log = EventLog(str(home.dagster / "history/runs"))
+    assert not log.has_dynamic_partition("codes", "K76")
+    theirs = SqliteEventLogStorage(str(home.dagster / "history/runs"))
+    theirs.add_dynamic_partitions("codes", ["K76"])
+    assert log.has_dynamic_partition("codes", "K76")
+    assert not log.has_table("nowhere")
