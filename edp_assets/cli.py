@@ -129,6 +129,7 @@ def run(cohort: Path, **choices: Any) -> None:
 @cli.command()
 @click.argument("cohort", type=click.Path(path_type=Path))
 @click.option("--retrain", is_flag=True, help="Train anew encoders that were trained on other scans.")
+@click.option("--phenome", is_flag=True, help="Take a new snapshot of the PheWAS traits where diagnoses have changed.")
 @_choices
 @_readable
 def refresh(cohort: Path, **choices: Any) -> None:
@@ -189,9 +190,7 @@ def _refresh(home: Home, folder: Path, choices: dict[str, Any]) -> Outcome:
     from edp_assets.runner import Choice
 
     _show_progress()
-    choice = Choice(
-        choices["organs"], choices["icd10"], choices["encoders"], choices["select"], choices.get("retrain", False)
-    )
+    choice = Choice(**choices)
     outcome = refresh(home, folder, choice, _say)
     for line in outcome.withdrawals:
         _say(line)

@@ -49,8 +49,15 @@ def read_values(
 
 
 PEOPLE = {"participants": cohort.participants, "diagnoses": cohort.diagnoses}
+# A diagnosis more is a case more of its phecode, one trait of every EDP: days of testing at a biobank's size.
 phenome_dictionary = stage(
-    "phenome_dictionary", group=GROUP, dimensions=(), table="phenome_dictionary", inputs=PEOPLE, files=FILES
+    "phenome_dictionary",
+    group=GROUP,
+    dimensions=(),
+    table="phenome_dictionary",
+    inputs=PEOPLE,
+    snapshot_of=("diagnoses",),
+    files=FILES,
 )(read_dictionary)
 phenome_traits = stage(
     "phenome_traits",
@@ -58,5 +65,6 @@ phenome_traits = stage(
     dimensions=(),
     table="phenome_traits",
     inputs={**PEOPLE, "phenome_dictionary": phenome_dictionary},
+    snapshot_of=("diagnoses",),
     files=FILES,
 )(read_values)

@@ -74,6 +74,7 @@ def stage(
     streamed: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
     kept_despite: tuple[str, ...] = (),
+    snapshot_of: tuple[str, ...] = (),
     at_once: int | None = None,
     rows: Mapping[str, str] | None = None,
     settings: tuple[str, ...] = (),
@@ -97,6 +98,7 @@ def stage(
         streamed: arguments that are handed over unread, as a `Partition`.
         optional: arguments that count for nothing where they have no rows, see `StageSpec`.
         kept_despite: arguments whose change leaves what is stored current, see `StageSpec`.
+        snapshot_of: likewise, of tables; see `StageSpec`.
         at_once: most cells of an organ that one call makes: the function takes a list of runs, and of each input a
             list, and returns a `Together`. None: a call is one cell.
         settings: what of the settings it uses, see `StageSpec`.
@@ -123,6 +125,7 @@ def stage(
         optional=optional,
         guarded_by=(CODES,) if of_codes and asset != CODES else (),
         kept_despite=kept_despite,
+        snapshot_of=snapshot_of,
         gathers=gathers,
     )
 

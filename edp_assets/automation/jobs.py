@@ -36,10 +36,12 @@ class Chosen(dg.Config):
     icd10: list[str] = Field(default=[], description="only these ICD-10 codes, or set.label")
     encoders: list[str] = Field(default=[], description="only these encoders")
     select: str = Field(default="", description="only these assets, in Dagster's selection syntax")
+    phenome: bool = Field(default=False, description="take a new snapshot of the PheWAS traits")
 
     def choice(self) -> Choice:
         """Return it as the runner takes it."""
-        return Choice(tuple(self.organs), tuple(self.icd10), tuple(self.encoders), self.select or None)
+        chosen = tuple(self.organs), tuple(self.icd10), tuple(self.encoders), self.select or None
+        return Choice(*chosen, phenome=self.phenome)
 
 
 def refresh_chosen(workspace: Workspace, choice: Choice, say: Say) -> None:

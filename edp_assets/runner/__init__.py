@@ -86,10 +86,14 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
             cells = dimensions.cells(stage)
             held = holding.of(stage.spec, cells)
             cells = [cell for cell in cells if cell not in held]
-            stale = workspace.stale_cells(stage.spec, cells, retrain=choice.retrain)
+            anew = choice.phenome if stage.spec.snapshot_of else choice.retrain
+            stale = workspace.stale_cells(stage.spec, cells, anew=anew)
             if stage.spec.kept_despite:
                 for line in kept_lines(workspace, stage.spec, [cell for cell in cells if cell not in stale]):
                     say(f"    {line}")
+            if stage.spec.snapshot_of and set(workspace.stale_cells(stage.spec, cells, anew=True)) - set(stale):
+                say(f"    {name}: kept, a snapshot of {', '.join(stage.spec.snapshot_of)} that have changed since; "
+                    f"`edp refresh {workspace.home.cohort_folder()} --phenome` takes another")  # fmt: skip
             # Before anything is built on a file it is looked at: of what is current it was, when that was built.
             held += (unfit := holding.of(stage.spec, list(stale), look=True))
             outcome.current[name] = len(cells) - len(stale)

@@ -20,7 +20,8 @@ from edp_assets.storage.workspace import Workspace
 class Choice:
     """What of the graph to run: organs, codes and encoders (empty: all), and a Dagster asset selection.
 
-    With `retrain`, encoders are trained anew whose scans are no longer those that they were trained on.
+    With `retrain`, encoders are trained anew whose scans are no longer those that they were trained on; with `phenome`
+    a new snapshot is taken of the phenome, where diagnoses are others than in the one that there is.
     """
 
     organs: tuple[str, ...] = ()
@@ -28,6 +29,7 @@ class Choice:
     encoders: tuple[str, ...] = ()
     select: str | None = None
     retrain: bool = False
+    phenome: bool = False
 
 
 def chosen_stages(choice: Choice, used: Sequence[str]) -> list[Stage]:

@@ -85,7 +85,7 @@ def make(part: Part) -> dict[Cell, Reason]:
             if instance.get_runs(filters=dg.RunsFilter(tags={PART_TAG: part.name}), limit=1):
                 end_open(instance, {PART_TAG: part.name}, "The worker died; another one went on from here.")
                 # Encoders too: what is made from what there is now was made by the one that died.
-                cells = list(Workspace(home).stale_cells(stage.spec, cells, retrain=True))
+                cells = list(Workspace(home).stale_cells(stage.spec, cells, anew=True))
             return make_cells(instance, stage, cells, part.name)
 
 

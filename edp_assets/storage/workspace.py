@@ -46,6 +46,8 @@ class StageSpec:
         guarded_by: assets that are no input, but whose failed checks hold this one.
         kept_despite: arguments that it is first made from, and then kept despite: only `retrain` makes it from what
             they have become. Who it was made from is in the table `trained_on`.
+        snapshot_of: arguments that it is a snapshot of: what they become later leaves it, and all that is made from it,
+            current, until a new one is asked for.
         gathers: it counts what there is: cells above that failed, or are held by a failed check, do not hold it, since
             one code of an organ would hold the table of all.
     """
@@ -61,6 +63,7 @@ class StageSpec:
     optional: tuple[str, ...] = ()
     guarded_by: tuple[Asset, ...] = ()
     kept_despite: tuple[str, ...] = ()
+    snapshot_of: tuple[str, ...] = ()
     gathers: bool = False
 
 
@@ -148,24 +151,25 @@ class Workspace:
             return None
         return frozenset(self.lake.read(CODES, ()).filter("studied")["icd10"])
 
-    def stale_cells(self, spec: StageSpec, cells: Sequence[Cell], *, retrain: bool = False) -> dict[Cell, list[str]]:
+    def stale_cells(self, spec: StageSpec, cells: Sequence[Cell], *, anew: bool = False) -> dict[Cell, list[str]]:
         """Return those of the cells that are not stored, or not made from what is there now, and what has changed.
 
         Args:
             spec: the asset.
             cells: of it.
-            retrain: count as current only what is made from what is there now, also where the spec would keep it.
+            anew: count as current only what is made from what is there now, also where the spec would keep it.
         """
         fingerprints = Fingerprints(self, spec)
         stored = self.provenances(spec.asset, list(cells))
         stale = {}
         for cell in cells:
             provenance, now = stored.get(cell), fingerprints.of(cell)
-            kept = provenance is not None and spec.kept_despite and not retrain
-            if provenance is not None and kept and self._is_kept(fingerprints, cell, provenance):
-                continue
             if provenance is None or provenance.inputs != now:
-                stale[cell] = why_stale(provenance, now)
+                why = why_stale(provenance, now)
+                snapshot = set(why) <= {f"input {name}" for name in spec.snapshot_of}
+                kept = spec.kept_despite and provenance and self._is_kept(fingerprints, cell, provenance)
+                if anew or not (snapshot or kept):
+                    stale[cell] = why
         return stale
 
     def settings_used(self, spec: StageSpec, cell: Cell) -> dict[str, str]:

@@ -82,7 +82,7 @@ def again(workspace: Workspace, more: str = "") -> Workspace:
 
 
 def is_current(workspace: Workspace, *, retrain: bool = False) -> bool:
-    return not workspace.stale_cells(SPEC, [LIVER], retrain=retrain)
+    return not workspace.stale_cells(SPEC, [LIVER], anew=retrain)
 
 
 def test_stale_cells__an_encoder_is_kept_when_crops_change_until_asked_for_anew(workspace: Workspace) -> None:
