@@ -117,11 +117,17 @@ class EventLog(SqliteEventLogStorage):
 
     @cached_property
     def _any_engine(self) -> Engine:
-        return create_engine(
-            "sqlite://",
-            creator=lambda: sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False),
-            poolclass=NullPool,
-        )
+        return create_engine("sqlite://", creator=self._connected, poolclass=NullPool)
+
+    def _connected(self) -> sqlite3.Connection:
+        """Connect without a wait for the disk at every event.
+
+        A process may die at any moment and nothing is lost; where the machine does, the last events of what the lake
+        holds may be, and the database is as it was before them.
+        """
+        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
 
     def dispose(self) -> None:
         """Close the databases."""

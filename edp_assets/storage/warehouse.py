@@ -10,6 +10,7 @@ import logging
 import random
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -245,14 +246,17 @@ def _columns(schema: Schema) -> str:
 
 
 def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    there: dict[str, set[str]] = defaultdict(set)
+    for name, column in connection.execute("SELECT table_name, column_name FROM duckdb_columns()").fetchall():
+        there[name].add(column)
+    extra = ", ".join(f"{column} VARCHAR" for column in PARTITION)
     for name in WAREHOUSE_TABLES:
-        extra = ", ".join(f"{column} VARCHAR" for column in PARTITION)
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({_columns(SCHEMAS[name])}, {extra})")
-    # A warehouse of an earlier version lacks the columns that have come since; its old rows have none.
-    there = set(connection.execute("SELECT table_name, column_name FROM information_schema.columns").fetchall())
-    for name in WAREHOUSE_TABLES:
+        if name not in there:
+            connection.execute(f"CREATE TABLE {name} ({_columns(SCHEMAS[name])}, {extra})")
+            continue
+        # A warehouse of an earlier version lacks the columns that have come since; its old rows have none.
         for column, about in SCHEMAS[name].items():
-            if (name, column) not in there:
+            if column not in there[name]:
                 connection.execute(f"ALTER TABLE {name} ADD COLUMN {column} {_TYPES[about.dtype]}")
 
 

@@ -231,9 +231,17 @@ def test_run__one_new_case_touches_only_its_code(finished: tuple[Path, str], coh
     assert any("edp_scores/icd10=J45" in name for name in changed)
     # The figures of an organ show all codes, and how homogeneous clusters are is told of all together.
     shared = ("/diagnoses/", "/icd10_codes/", "/phenotype_figures/", "/cluster_enrichment/", "evidence/clusterings/")
-    # A phenome-wide scan tests every phecode of the diagnoses on every phenotype.
-    shared += ("/phenome_dictionary/", "/phenome_traits/", "/phewas/", "/phewas_figures/")
     assert all("icd10=J45" in name or any(part in name for part in shared) for name in changed), changed
+    assert any("phewas/icd10=J45" in name for name in changed)
+    # The phenome is a snapshot: its own phecode is in everybody's PheWAS once a new one is asked for.
+    assert "phenome_traits: kept, a snapshot of diagnoses that have changed since" in done.stdout
+    before = files(home)
+    done = run_edp(home, "refresh", str(cohort_copy), "--phenome")
+    assert done.returncode == 0, done.stderr
+    anew = touched(before, files(home))
+    assert {name.split("/")[1] for name in anew} == {"phenome_dictionary", "phenome_traits", "mae", "video_mae"}, anew
+    assert all("phenome" in name or "/phewas" in name for name in anew), anew
+    assert any("phewas/icd10=K76" in name for name in anew)
 
 
 def test_run__killed_in_training_ends_with_the_same_tables(
