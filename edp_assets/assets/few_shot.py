@@ -18,6 +18,7 @@ from edp_assets.assets.encoders import LEARNED
 from edp_assets.assets.hits import hit_stages, people_of_basis
 from edp_assets.assets.phenotypes import CELL, PHENOTYPES, score_frame
 from edp_assets.assets.stage import StageRun, stage
+from edp_assets.storage.columns import phenotype_name
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partition
@@ -25,6 +26,8 @@ from edp_assets.storage.upstream import Partition
 GROUP = "few_shot"
 KEY = ["method", "cluster"]
 VARIANT = ["chromosome", "base_pair_location", "effect_allele", "other_allele"]
+SHOWN = 3
+"""Phenotypes of a cell whose figure is metadata: a biobank's code has dozens of clusters."""
 
 
 def few_shot_phenotype_models(
@@ -96,6 +99,7 @@ def few_shot_comparison(
     """Few-shot phenotypes beside those of all labels: scores, -log10 p over variants, genes (paper, Figure 6)."""
     settings = run.workspace.settings.few_shot
     rows, metadata = [], {}
+    shown = strongest(few_shot_phenotype_models, gene_hits)
     for model in few_shot_phenotype_models.iter_rows(named=True):
         of = pl.all_horizontal(pl.col(key).eq_missing(pl.lit(model[key])) for key in KEY)
         full_genes, few_genes = gene_hits.filter(of), few_shot_gene_hits.filter(of)
@@ -118,16 +122,26 @@ def few_shot_comparison(
             full_p, few_p = (p.scan().filter(of).select(columns).collect() for p in (gwas, few_shot_gwas))
             both = full_p.join(few_p, on=VARIANT, suffix="_few", maintain_order="left")
             row["pearson_r_neg_log_10_p"] = _pearson_r(both["neg_log_10_p_value"], both["neg_log_10_p_value_few"])
-            name = model["method"] if model["cluster"] is None else f"{model['method']} {model['cluster']}"
-            metadata[name] = _figure(
-                run,
-                name,
-                (f"labels kept: {model['cases']} ({100 * settings.fraction:g}% of the code's)", few_p, few_genes),
-                (f"all labels: {row['cases']}", full_p, full_genes),
-            )
+            if tuple(model[key] for key in KEY) in shown:
+                name = phenotype_name(model["method"], model["cluster"])
+                metadata[name] = _figure(
+                    run,
+                    name,
+                    (f"labels kept: {model['cases']} ({100 * settings.fraction:g}% of the code's)", few_p, few_genes),
+                    (f"all labels: {row['cases']}", full_p, full_genes),
+                )
         rows.append(row)
     frame = pl.DataFrame(rows, schema=empty("few_shot_comparison").schema)
     return Stored(frame, metadata={"phenotypes": frame.height, **metadata})
+
+
+def strongest(models: pl.DataFrame, gene_hits: pl.DataFrame) -> set[tuple[Any, ...]]:
+    """Return the few phenotypes that are drawn: those whose genes are hit most clearly come first."""
+    best = gene_hits.group_by(KEY).agg(pl.col("neg_log_10_p_value").max())
+    made = models.filter(pl.col("failure").is_null()).select(KEY)
+    ordered = made.join(best, on=KEY, how="left", nulls_equal=True, maintain_order="left")
+    ordered = ordered.sort("neg_log_10_p_value", descending=True, nulls_last=True, maintain_order=True)
+    return set(ordered.head(SHOWN).select(KEY).rows())
 
 
 def _figure(run: StageRun, name: str, *panels: tuple[str, pl.DataFrame, pl.DataFrame]) -> Any:
