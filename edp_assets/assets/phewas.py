@@ -14,6 +14,8 @@ import polars as pl
 
 from edp_assets.assets import ancestry, cohort
 from edp_assets.assets.album import Album, phenotype_title
+from edp_assets.assets.association import ASSOCIATIONS
+from edp_assets.assets.association_figures import DRAWN
 from edp_assets.assets.encoders import ENCODERS
 from edp_assets.assets.phenome import GROUP, phenome_dictionary, phenome_traits
 from edp_assets.assets.phenotypes import CELL, PHENOTYPES
@@ -81,19 +83,28 @@ def _count(frame: pl.DataFrame, metadata: dict[str, Any]) -> None:
     metadata["not_tested"] = dict(counted_reasons(frame["reason"]))
 
 
-def phewas_figures(run: StageRun, phewas: Partition) -> Stored:
-    """A volcano plot of the cell's EDP that traits are associated with most, or of the first few."""
-    from edp_assets.figures.phenome import volcano
+def phewas_figures(run: StageRun, phewas: Partition, gwas_summary_stats: Partition, gene_hits: pl.DataFrame) -> Stored:
+    """Volcano plots of the EDPs that traits are associated with most; that of the first beside its GWAS (Figure 7)."""
+    from edp_assets.figures.association import Panel
+    from edp_assets.figures.phenome import volcano, volcano_and_manhattan
 
-    settings = run.workspace.settings.phewas
+    settings, threshold = run.workspace.settings.phewas, run.workspace.settings.association.threshold
     album = Album(run, (run["organ"], run["icd10"], "phewas"), ("icd10", "method", "cluster"))
     rows = phewas.scan().filter(pl.col("reason").is_null()).collect()
     hits = rows.filter(pl.col("neg_log_10_p_bonferroni") > -np.log10(settings.max_p))
     strongest = hits.sort("neg_log_10_p_value", descending=True).select("method", "cluster").unique(maintain_order=True)
-    for method, cluster in strongest.head(settings.figures).iter_rows():
+    for rank, (method, cluster) in enumerate(strongest.head(settings.figures).iter_rows()):
         of = of_phenotype(method, cluster)
         drawn = partial(volcano, rows.filter(of), settings.max_p, phenotype_title(run, method, cluster))
         album.add("volcano", drawn, icd10=run["icd10"], method=method, cluster=cluster)
+        if rank == 0:
+            gwas = gwas_summary_stats.scan().filter(of).select(DRAWN).collect()
+            panel = Panel("variants, and the genes hit", gwas, gene_hits.filter(of))
+            beside = partial(
+                volcano_and_manhattan, rows.filter(of), panel, max_p=settings.max_p, threshold=threshold,
+                title=phenotype_title(run, method, cluster),
+            )  # fmt: skip
+            album.add("figure_7", beside, shown=False, icd10=run["icd10"], method=method, cluster=cluster)
     stored = album.stored()
     stored.metadata["phenotypes_with_traits"] = strongest.height
     return stored
@@ -123,9 +134,13 @@ def phewas_stages(name: str) -> Stage:
         group=GROUP,
         dimensions=CELL,
         table="phewas_figures",
-        inputs={"phewas": scan},
-        streamed=("phewas",),
-        settings=("phewas.max_p", "phewas.figures"),
+        inputs={
+            "phewas": scan,
+            "gwas_summary_stats": ASSOCIATIONS[name].gwas_summary_stats,
+            "gene_hits": ASSOCIATIONS[name].gene_hits,
+        },
+        streamed=("phewas", "gwas_summary_stats"),
+        settings=("phewas.max_p", "phewas.figures", "association.threshold"),
         kinds={"matplotlib", "parquet"},
     )(phewas_figures)
     return scan

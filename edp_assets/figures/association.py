@@ -34,7 +34,7 @@ def manhattan(
         title: above the figure.
     """
     fig = new_figure(10, 4, title)
-    _draw_manhattan(fig.subplots(), stats, genes, threshold)
+    draw_manhattan(fig.subplots(), stats, genes, threshold)
     return fig
 
 
@@ -67,13 +67,14 @@ def stacked_manhattans(panels: Sequence[Panel], threshold: float = 5e-8, title: 
     for ax, panel in zip(axes, panels, strict=True):
         ax.set_title(panel.name, fontsize=FONT, color=INK, loc="left")
     for ax, panel in zip(axes, panels, strict=True):
-        _draw_manhattan(ax, panel.stats, panel.genes, threshold)
+        draw_manhattan(ax, panel.stats, panel.genes, threshold)
         if ax is not axes[-1]:
             ax.set_xlabel("")
     return fig
 
 
-def _draw_manhattan(ax: Axes, stats: pl.DataFrame, genes: pl.DataFrame | None, threshold: float) -> None:
+def draw_manhattan(ax: Axes, stats: pl.DataFrame, genes: pl.DataFrame | None, threshold: float) -> None:
+    """Draw a Manhattan plot on axes; arguments as `manhattan` takes them."""
     line = -math.log10(threshold)
     style_axes(ax, "chromosome", r"$-\log_{10}\,p$", grid=False)
     stats = stats.select(

@@ -18,6 +18,7 @@ from edp_assets.storage.lake import Cell, Stored, cell_of
 from edp_assets.storage.schemas import conform, empty
 from edp_assets.storage.upstream import Partition
 from edp_assets.storage.workspace import Workspace
+from edp_assets_tests.report.planted import filled
 
 N = 700
 EIDS = [str(1000 + i) for i in range(N)]
@@ -211,7 +212,15 @@ def test_phewas_figures__of_phenotypes_that_anything_tracks(workspace: Workspace
     (table,), _ = scanned(workspace, {CELL: [noise, LATENT]}, empty("relatives"))
     workspace.lake.write(("mae", "phewas"), CELL, "phewas", Stored(table), "")
     run = StageRun(CELL, REGISTRY["mae", "phewas_figures"].spec, workspace)
-    stored = phewas_figures(run, Partition(workspace.lake, ("mae", "phewas"), CELL))
+    variants = {"chromosome": "1", "base_pair_location": [1000, 2000], "neg_log_10_p_value": [9.0, 0.5]}
+    gwas = filled("gwas_summary_stats", pl.DataFrame({"method": "clustering", "cluster": 1, **variants}).to_dicts())
+    workspace.lake.write(("mae", "gwas_summary_stats"), CELL, "gwas_summary_stats", Stored(gwas), "")
+    hits = filled("gene_hits", [{"gene": "PNPLA3", "method": "clustering", "cluster": 1, "chromosome": "1",
+                                 "base_pair_location": 1000, "neg_log_10_p_value": 9.0}])  # fmt: skip
+    scan, statistics = (Partition(workspace.lake, ("mae", name), CELL) for name in ("phewas", "gwas_summary_stats"))
+    stored = phewas_figures(run, scan, statistics, hits)
     drawn = conform(stored.frames, "phewas_figures")
-    assert drawn.select("figure", "method", "cluster").rows() == [("volcano", "clustering", 1)]
-    assert (workspace.home.root / drawn["path"].item()).read_bytes().startswith(b"\x89PNG")
+    own = ("clustering", 1)
+    assert drawn.select("figure", "method", "cluster").rows() == [("volcano", *own), ("figure_7", *own)]
+    for path in drawn["path"]:
+        assert (workspace.home.root / path).read_bytes().startswith(b"\x89PNG")

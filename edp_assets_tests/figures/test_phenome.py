@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from edp_assets.figures.phenome import MAX_LABELS, MAX_TEXT, volcano
+from edp_assets.figures.association import Panel
+from edp_assets.figures.phenome import MAX_LABELS, MAX_TEXT, volcano, volcano_and_manhattan
 from edp_assets.figures.render import to_png
 
 N = 60
@@ -57,3 +58,18 @@ def test_volcano__nothing_associated_has_no_names(results: pl.DataFrame) -> None
     fig = volcano(quiet)
     assert list(fig.axes[0].texts) == []
     assert list(fig.legends) == []
+
+
+def test_volcano_and_manhattan__has_the_traits_beside_the_variants(results: pl.DataFrame) -> None:
+    stats = pl.DataFrame(
+        {"chromosome": ["1", "1", "2"], "base_pair_location": [1, 5, 1], "neg_log_10_p_value": [1.0, 9.0, 12.0]}
+    )
+    genes = stats[1:].with_columns(gene=pl.Series(["A", "CASP9"]))
+    fig = volcano_and_manhattan(results, Panel("variants", stats, genes), title="kidneys, N18")
+    left, right = fig.axes
+    drawn = np.concatenate([np.asarray(c.get_offsets()) for c in left.collections])
+    assert len(drawn) == results["beta"].count()
+    assert len(left.texts) == MAX_LABELS
+    assert {text.get_text() for text in right.texts} == {"A", "CASP9"}
+    assert fig.get_suptitle() == "kidneys, N18"
+    assert to_png(fig).startswith(b"\x89PNG")
