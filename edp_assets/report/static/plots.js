@@ -54,7 +54,7 @@ const edpPlots = (() => {
       grid.grid_line_alpha = 0.5;
       grid.visible = wanted.ticks === undefined && typeof wanted.range[0] !== "string";
       if (wanted.ticks !== undefined) {
-        axis.ticker = new Bokeh.FixedTicker({ ticks: wanted.ticks.map(([place]) => place) });
+        axis.ticker = new Bokeh.FixedTicker({ ticks: wanted.ticks.map(([place]) => place), minor_ticks: [] });
         axis.major_label_overrides = new Map(wanted.ticks);
       }
     }
@@ -104,7 +104,10 @@ const edpPlots = (() => {
     if (wanted.size !== undefined) { options.size = of(wanted.size); }
     if (wanted.line_width !== undefined) { options.line_width = of(wanted.line_width); }
     if (wanted.legend !== undefined) { Object.assign(options, { legend_label: wanted.legend, name: wanted.legend }); }
-    return plot[wanted.kind]({ source: new Bokeh.ColumnDataSource({ data }), ...options });
+    const drawn = plot[wanted.kind]({ source: new Bokeh.ColumnDataSource({ data }), ...options });
+    // Nothing is selected and a hover changes no look: without these the browser draws every point once, not thrice.
+    drawn.setv({ hover_glyph: null, selection_glyph: null, nonselection_glyph: null, muted_glyph: null });
+    return drawn;
   }
 
   // Marks that tell the same share a tool, so that a hover over several of them tells each once.
@@ -114,7 +117,6 @@ const edpPlots = (() => {
       const key = JSON.stringify(tooltips);
       if (tooltips !== undefined) { told.set(key, [...(told.get(key) ?? []), drawn[number]]); }
       if (link !== undefined) {
-        drawn[number].nonselection_glyph = null;
         const callback = new Bokeh.OpenURL({ url: `@{${link}}`, same_tab: true });
         plot.add_tools(new Bokeh.TapTool({ renderers: [drawn[number]], callback }));
       }
@@ -133,7 +135,7 @@ const edpPlots = (() => {
       known("A line", line, ["at", "colour", "upright"]);
       plot.add_layout(new Bokeh.Span({
         location: line.at, dimension: line.upright ? "height" : "width", line_color: line.colour,
-        line_dash: "dotted", line_width: 1.5,
+        line_dash: [2, 4], line_width: 1.5,
       }));
     }
     if (labels.length) {
@@ -150,7 +152,7 @@ const edpPlots = (() => {
   async function show(plot, place) {
     const page = new Bokeh.Document();
     page.add_root(plot);
-    await Bokeh.embed.add_document_standalone(page, place);
+    await Bokeh.embed.add_document_standalone(page, document.body, [place]);
   }
 
   return { figure, show };
