@@ -186,12 +186,12 @@ def numbers(values: NDArray[Any] | Sequence[float]) -> NDArray[Any]:
 
 
 def packed(column: Column) -> Any:
-    """Return the JSON of a column: texts as a list, numbers as {type: base64}, repeated ones as {of: values, type: which}.
+    """Return the JSON of a column: texts a list, numbers {type: base64}, repeated values {of: them, type: which}.
 
     The script does the opposite.
     """
     values, places = _different(column)
-    if len(values) <= min(len(column) / REPEATED, 65536):
+    if 0 < len(values) <= min(len(column) / REPEATED, 65536):
         return {"of": _packed(values), **_packed(places.astype("<u1" if len(values) <= 256 else "<u2"))}
     return _packed(column)
 
