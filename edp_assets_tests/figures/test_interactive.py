@@ -1,4 +1,4 @@
-"""What interactive figures say: the rows drawn, their colours and tips, thresholds and labels, as they reach the page."""
+"""What interactive figures say: the rows drawn, their colours and tips, thresholds and labels, as a page has them."""
 
 from __future__ import annotations
 
