@@ -168,11 +168,12 @@ def heat_map(hits: pl.DataFrame) -> Figure:
     shown = hits.filter(pl.col("code").is_in(codes)).with_columns(pl.col("genes").cast(pl.Int32))
     most = max(int(shown["genes"].max() or 1), 4)  # type: ignore[arg-type]
     place = {"x": "organ", "y": "code"}
+    columns = columns_of(shown, "organ", "code", "genes", "href")
     cells = Mark(
-        "rect", columns_of(shown, "organ", "code", "genes", "href"), {**place, "width": 0.94, "height": 0.9},
+        "rect", columns, {**place, "width": 0.94, "height": 0.9},
         Scale("genes", WHITES_TO_REDS, 0, most), link="href",
         tooltips=[("organ", "@organ"), ("code", "@code"), ("genes", "@genes")],
     )  # fmt: skip
-    texts = Mark("text", columns_of(shown, "organ", "code", "genes"), {**place, "text": "genes"}, INK)
+    texts = Mark("text", columns, {**place, "text": "genes"}, INK)
     height, width = 110 + 24 * len(codes), min(1200, 420 + 150 * len(organs))
     return Figure(Axis("", organs, opposite=True), Axis("", codes), height, width, [cells, texts])

@@ -103,19 +103,20 @@ def qq(quantiles: pl.DataFrame, tested: int) -> Figure:
 
     ranks = quantiles["rank"].to_numpy().astype(float)
     expected = -np.log10((ranks - 0.5) / tested)
-    marks = []
-    if len(ranks):
-        low, high = (-np.log10(beta.ppf(q, ranks, tested - ranks + 1)) for q in (0.975, 0.025))
-        band = {"expected": numbers(expected), "low": numbers(low), "high": numbers(high)}
-        at = {"x": "expected", "y1": "low", "y2": "high"}
-        marks.append(Mark("varea", band, at, GREY, 0.3, legend="95% band"))
-        ends = numbers([0, expected.max()])
-        marks.append(Mark("line", {"x": ends, "y": ends}, {"x": "x", "y": "y"}, GREY, legend="no association"))
+    low, high = (-np.log10(beta.ppf(q, ranks, tested - ranks + 1)) for q in (0.975, 0.025))
     columns = {
         "expected": numbers(expected),
+        "low": numbers(low),
+        "high": numbers(high),
         "observed": numbers(quantiles[_P].to_numpy()),
         "rank": ranks.astype("<i4"),
     }
+    marks = []
+    if len(ranks):
+        at = {"x": "expected", "y1": "low", "y2": "high"}
+        marks.append(Mark("varea", columns, at, GREY, 0.3, legend="95% band"))
+        ends = numbers([0, expected.max()])
+        marks.append(Mark("line", {"x": ends, "y": ends}, {"x": "x", "y": "y"}, GREY, legend="no association"))
     tips = [("rank", "@rank{0,0}"), ("expected", "@expected{0.00}"), ("observed", "@observed{0.00}")]
     marks.append(Mark("scatter", columns, {"x": "expected", "y": "observed"}, BLUE, size=5, tooltips=tips))
     return Figure(Axis("expected -log10 p"), Axis("observed -log10 p"), 320, marks=marks, legend="top_left")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,7 +22,9 @@ Kind = Literal["scatter", "quad", "varea", "line", "rect", "text"]
 ARRAYS = {np.dtype("<f4"): "f32", np.dtype("<i4"): "i32", np.dtype("<u2"): "u16", np.dtype("<u1"): "u8"}
 """How arrays are called in the page; the script reads them as the little-endian bytes they are."""
 REPEATED = 4
-"""A column whose values come this often each, on average, is sent as its different values and which of them it has."""
+"""Texts that come this often each, on average, are sent once each, and which of them a row has."""
+FASTEST = 1
+"""Level of compression: the higher ones take long for a few per cent."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Mark:
 
     Attributes:
         kind: of mark.
-        columns: the table.
+        columns: the table; marks that have the same one share it in the page.
         at: what of the mark (x, y, left, top, width, text, ...) is which column, or the same number in all rows.
         colour: of lines and filling.
         alpha: of both.
@@ -75,11 +78,11 @@ class Mark:
     tooltips: Sequence[tuple[str, str]] = ()
     link: str | None = None
 
-    def plain(self) -> dict[str, Any]:
-        """Return the JSON of it: what is not set is left out."""
+    def plain(self, table: int) -> dict[str, Any]:
+        """Return the JSON of it, of that table of the figure: what is not set is left out."""
         made = {
             "kind": self.kind,
-            "columns": {name: packed(column) for name, column in self.columns.items()},
+            "table": table,
             "at": dict(self.at),
             "colour": self.colour.plain() if isinstance(self.colour, Scale) else self.colour,
             "alpha": self.alpha,
@@ -155,12 +158,15 @@ class Figure:
     def plain(self) -> dict[str, Any]:
         """Return the JSON of it; a label without a place is left out."""
         labels = [list(label) for label in self.labels if math.isfinite(label[0]) and math.isfinite(label[1])]
+        tables = {id(mark.columns): mark.columns for mark in self.marks}
+        place = {table: number for number, table in enumerate(tables)}
         return {
             "x": self.x.plain(),
             "y": self.y.plain(),
             "height": self.height,
             "width": self.width,
-            "marks": [mark.plain() for mark in self.marks],
+            "tables": [{name: packed(column) for name, column in table.items()} for table in tables.values()],
+            "marks": [mark.plain(place[id(mark.columns)]) for mark in self.marks],
             "lines": [line.plain() for line in self.lines],
             "labels": labels,
             "legend": self.legend,
@@ -186,25 +192,14 @@ def numbers(values: NDArray[Any] | Sequence[float]) -> NDArray[Any]:
 
 
 def packed(column: Column) -> Any:
-    """Return the JSON of a column: texts a list, numbers {type: base64}, repeated values {of: them, type: which}.
+    """Return the JSON of a column: texts a list, repeated ones {of: them, type: which}, numbers {type: base64 of zlib}.
 
     The script does the opposite.
     """
-    values, places = _different(column)
-    if 0 < len(values) <= min(len(column) / REPEATED, 65536):
-        return {"of": _packed(values), **_packed(places.astype("<u1" if len(values) <= 256 else "<u2"))}
-    return _packed(column)
-
-
-def _different(column: Column) -> tuple[Column, NDArray[Any]]:
-    """Return the different values of a column, and the place there of each of its rows."""
-    if isinstance(column, list):
-        place = {text: number for number, text in enumerate(dict.fromkeys(column))}
-        return list(place), np.array([place[text] for text in column], int)
-    return np.unique(column, return_inverse=True)
-
-
-def _packed(column: Column) -> Any:
-    if isinstance(column, list):
+    if not isinstance(column, list):
+        return {ARRAYS[column.dtype]: base64.b64encode(zlib.compress(column.tobytes(), FASTEST)).decode()}
+    place = {text: number for number, text in enumerate(dict.fromkeys(column))}
+    if not 0 < len(place) <= min(len(column) / REPEATED, 65536):
         return column
-    return {ARRAYS[column.dtype]: base64.b64encode(column.tobytes()).decode()}
+    which = np.array([place[text] for text in column], "<u1" if len(place) <= 256 else "<u2")
+    return {"of": list(place), **packed(which)}

@@ -233,19 +233,23 @@ def test_report__a_figure_that_the_script_does_not_know_says_so_and_the_others_a
     page.locator("#qq-mae-clustering-2 canvas").first.wait_for()
     assert browser.wrong == [told]
     browser.wrong.clear()
-    one = {"x": {"label": "", "range": [None, None], "opposite": False}, "height": 300, "width": None, "marks": [],
-           "lines": [], "labels": [], "legend": None}  # fmt: skip
-    for wrong, told in (
+    axis = {"label": "", "range": [None, None], "opposite": False}
+    whole = {"x": axis, "y": axis, "height": 300, "width": None, "tables": [{}], "marks": [], "lines": [],
+             "labels": [], "legend": None}  # fmt: skip
+    line = {"kind": "line", "table": 0, "at": {}, "colour": "red"}
+    unknown: tuple[tuple[dict[str, Any], str], ...] = (
         ({"title": "a"}, "A figure has title"),
-        ({"x": {**one["x"], "log": True}}, "An axis has log"),  # type: ignore[dict-item]
+        ({"x": {**axis, "log": True}}, "An axis has log"),
         ({"lines": [{"at": 1, "dash": True}]}, "A line has dash"),
-        ({"marks": [{"kind": "line", "columns": {"x": {"f16": ""}}, "at": {}, "colour": "red"}]}, "A column has f16"),
-        ({"marks": [{"kind": "line", "columns": {}, "at": {"z": 1}, "colour": "red"}]}, "A mark (line) has z"),
-        ({"legend": "below", "marks": [{"legend": "a"}]}, "A figure has its legend at below"),
-    ):
+        ({"tables": [{"x": {"f16": ""}}]}, "A column has f16"),
+        ({"marks": [{**line, "at": {"z": 1}}]}, "A mark (line) has z"),
+        ({"marks": [{**line, "glow": 1}]}, "A mark has glow"),
+        ({"marks": [{**line, "legend": "a"}], "legend": "below"}, "A figure has its legend at below"),
+    )
+    for wrong, told in unknown:
         said = page.evaluate(
-            "wanted => { try { edpPlots.figure(wanted); } catch (error) { return error.message; } }",
-            {**one, "y": one["x"], **wrong},
+            "async (wanted) => { try { await edpPlots.figure(wanted); } catch (error) { return error.message; } }",
+            {**whole, **wrong},
         )
         assert said == f"{told}, which this page's script does not know"
 

@@ -14,22 +14,24 @@ const edpPlots = (() => {
     rect: ["x", "y", "width", "height"], text: ["x", "y", "text"],
   };
 
-  function numbers(type, text) {
+  async function numbers(type, text) {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    return new ARRAYS[type](bytes.buffer);
+    const whole = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new ARRAYS[type](await new Response(whole).arrayBuffer());
   }
 
-  // Texts are a list, numbers {type: base64}, repeated values {of: values, type: base64 of which}.
-  function column(packed) {
+  // Texts are a list, numbers {type: base64 of zlib}, repeated texts {of: them, type: which of them}.
+  async function column(packed) {
     if (Array.isArray(packed)) { return packed; }
     const { of, ...rest } = packed, [type] = Object.keys(rest);
     known("A column", rest, Object.keys(ARRAYS));
-    const own = numbers(type, rest[type]);
-    if (of === undefined) { return own; }
-    const values = column(of);
-    const all = Array.isArray(values) ? new Array(own.length) : new values.constructor(own.length);
-    for (let row = 0; row < own.length; row++) { all[row] = values[own[row]]; }
-    return all;
+    const own = await numbers(type, rest[type]);
+    return of === undefined ? own : Array.from(own, (which) => of[which]);
+  }
+
+  async function table(columns) {
+    const pairs = Object.entries(columns).map(async ([name, packed]) => [name, await column(packed)]);
+    return Object.fromEntries(await Promise.all(pairs));
   }
 
   function range(wanted) {
@@ -77,16 +79,15 @@ const edpPlots = (() => {
     }
   }
 
-  function mark(plot, wanted) {
+  function mark(plot, wanted, tables) {
     known("A mark", wanted, [
-      "kind", "columns", "at", "colour", "alpha", "fill_alpha", "size", "line_width", "legend", "tooltips", "link",
+      "kind", "table", "at", "colour", "alpha", "fill_alpha", "size", "line_width", "legend", "tooltips", "link",
     ]);
     if (!Object.hasOwn(GLYPHS, wanted.kind)) {
       throw new Error(`A mark is a ${wanted.kind}, which this page's script does not know`);
     }
     known(`A mark (${wanted.kind})`, wanted.at, GLYPHS[wanted.kind]);
     const of = (value) => typeof value === "string" ? { field: value } : { value };
-    const data = Object.fromEntries(Object.entries(wanted.columns).map(([name, packed]) => [name, column(packed)]));
     const options = Object.fromEntries(Object.entries(wanted.at).map(([name, value]) => [name, of(value)]));
     const { colour, alpha } = wanted;
     if (wanted.kind === "text") {
@@ -104,7 +105,8 @@ const edpPlots = (() => {
     if (wanted.size !== undefined) { options.size = of(wanted.size); }
     if (wanted.line_width !== undefined) { options.line_width = of(wanted.line_width); }
     if (wanted.legend !== undefined) { Object.assign(options, { legend_label: wanted.legend, name: wanted.legend }); }
-    const drawn = plot[wanted.kind]({ source: new Bokeh.ColumnDataSource({ data }), ...options });
+    const source = new Bokeh.ColumnDataSource({ data: tables[wanted.table] });
+    const drawn = plot[wanted.kind]({ source, ...options });
     // Nothing is selected and a hover changes no look: without these the browser draws every point once, not thrice.
     drawn.setv({ hover_glyph: null, selection_glyph: null, nonselection_glyph: null, muted_glyph: null });
     return drawn;
@@ -126,11 +128,12 @@ const edpPlots = (() => {
     }
   }
 
-  function figure(wanted) {
-    known("A figure", wanted, ["x", "y", "height", "width", "marks", "lines", "labels", "legend"]);
+  async function figure(wanted) {
+    known("A figure", wanted, ["x", "y", "height", "width", "tables", "marks", "lines", "labels", "legend"]);
+    const tables = await Promise.all(wanted.tables.map(table));
     const plot = empty(wanted), { marks, lines, labels } = wanted;
     if (wanted.legend !== null && marks.some((each) => each.legend !== undefined)) { legend(plot, wanted.legend); }
-    tools(plot, marks, marks.map((each) => mark(plot, each)));
+    tools(plot, marks, marks.map((each) => mark(plot, each, tables)));
     for (const line of lines) {
       known("A line", line, ["at", "colour", "upright"]);
       plot.add_layout(new Bokeh.Span({

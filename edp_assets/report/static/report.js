@@ -34,7 +34,7 @@
   async function build(name, text) {
     const place = document.getElementById(name);
     try {
-      const figure = edpPlots.figure(JSON.parse(text));
+      const figure = await edpPlots.figure(JSON.parse(text));
       figures.push(figure);
       recolour(figure);
       await edpPlots.show(figure, place);
