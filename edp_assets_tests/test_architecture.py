@@ -142,6 +142,16 @@ def test_definitions__load_without_heavy_libraries() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_figures__of_the_report_load_without_heavy_libraries() -> None:
+    code = (
+        "import sys, edp_assets.figures.interactive, edp_assets.figures.interactive_gwas;"
+        "heavy = {'matplotlib', 'bokeh'} & set(sys.modules);"
+        "sys.exit(f'{heavy} imported' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_definitions__the_heavy_library_probe_can_fail() -> None:
     code = "import sys, nibabel; sys.exit(1 if {'nibabel'} & set(sys.modules) else 0)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1

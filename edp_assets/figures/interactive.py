@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from edp_assets.figures.render import CYCLE, GREY, INK, ORANGE, VERMILION
+from edp_assets.figures.colours import CYCLE, GREY, INK, ORANGE, VERMILION
 from edp_assets.figures.specification import Axis, Figure, Line, Mark, Scale, columns_of, numbers
 
 WHITES_TO_REDS = ("#fde0c5", "#facba6", "#f8b58b", "#f59e72", "#f2855d")

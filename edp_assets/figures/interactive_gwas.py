@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from edp_assets.figures.colours import BLUE, GREY, SKY, VERMILION
 from edp_assets.figures.genome import genome_position
 from edp_assets.figures.interactive import scatter, threshold
-from edp_assets.figures.render import BLUE, GREY, SKY, VERMILION
 from edp_assets.figures.specification import Axis, Figure, Mark, columns_of, numbers
 from edp_assets.figures.thinning import Thinned
 

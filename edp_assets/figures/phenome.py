@@ -7,7 +7,8 @@ import math
 import polars as pl
 from matplotlib.figure import Figure
 
-from edp_assets.figures.render import CYCLE, GREY, INK, PALE, SMALL, new_figure, place_labels, style_axes
+from edp_assets.figures.colours import CYCLE, GREY, INK, PALE
+from edp_assets.figures.render import SMALL, new_figure, place_labels, style_axes
 
 MAX_LABELS = 12
 MAX_TEXT = 32

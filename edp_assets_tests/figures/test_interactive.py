@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from edp_assets.figures import interactive as draw
+from edp_assets.figures.colours import BLUE, CYCLE, GREY, ORANGE, SKY, VERMILION
 from edp_assets.figures.interactive_gwas import MAX_LABELS, manhattan, qq, volcano
-from edp_assets.figures.render import BLUE, CYCLE, GREY, ORANGE, SKY, VERMILION
 from edp_assets.figures.specification import ARRAYS, Axis, Figure, Mark, Scale, columns_of, packed
 from edp_assets.figures.thinning import Thinned, thin
 
