@@ -121,11 +121,31 @@ def test_imports__the_rules_can_fail(module: str, line: str, told: str) -> None:
     assert any(told in problem for problem in broken_rules(sources))
 
 
+def test_imports__bokeh_is_for_the_pages_alone() -> None:
+    """Its Python models took nearly all of a page's time; a page's own script draws from plain values."""
+    sources = modules()
+    importing = {
+        name for name, text in sources.items() if any(i.split(".")[0] == "bokeh" for i in imports_of(text, set()))
+    }
+    assert importing == set()
+    assert "bokeh" in imports_of("def f():\n    import bokeh", set())
+
+
 def test_definitions__load_without_heavy_libraries() -> None:
     code = (
         "import sys, edp_assets.cli, edp_assets.definitions;"
         "slow = {'torch', 'timm', 'scanpy', 'sklearn', 'matplotlib', 'nibabel', 'imblearn', 'umap', 'bokeh'};"
         "heavy = slow & set(sys.modules);"
+        "sys.exit(f'{heavy} imported' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_figures__of_the_report_load_without_heavy_libraries() -> None:
+    code = (
+        "import sys, edp_assets.figures.interactive, edp_assets.figures.interactive_gwas;"
+        "heavy = {'matplotlib', 'bokeh'} & set(sys.modules);"
         "sys.exit(f'{heavy} imported' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from edp_assets.figures.colours import BLUE, GREY, INK, PALE, SKY, VERMILION
 from edp_assets.figures.genome import chromosome_offsets, genome_position
-from edp_assets.figures.render import BLUE, FONT, GREY, INK, PALE, SKY, VERMILION, new_figure, place_labels, style_axes
+from edp_assets.figures.render import FONT, new_figure, place_labels, style_axes
 from edp_assets.science.genetics.calibration import lambda_gc
 
 THIN_BELOW = 2.0

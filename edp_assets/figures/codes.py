@@ -9,7 +9,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from edp_assets.figures.render import CYCLE, GREEN, GREY, INK, LINE, SMALL, axes_points, place_labels
+from edp_assets.figures.colours import CYCLE, GREEN, GREY, INK
+from edp_assets.figures.render import LINE, SMALL, axes_points, place_labels
 
 MAX_LABELS = 15
 MAX_COLOURS = 8

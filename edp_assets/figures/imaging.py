@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from edp_assets.figures.render import BLUE, FONT, GREY, INK, new_figure, style_axes
+from edp_assets.figures.colours import BLUE, GREY, INK
+from edp_assets.figures.render import FONT, new_figure, style_axes
 
 MAX_COLUMNS = 8
 

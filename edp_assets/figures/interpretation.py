@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from edp_assets.figures.colours import INK
 from edp_assets.figures.imaging import image_grid, show_slice
-from edp_assets.figures.render import FONT, INK
+from edp_assets.figures.render import FONT
 
 
 def occlusion_maps(

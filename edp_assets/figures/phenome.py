@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edp_assets.figures.association import Panel, draw_manhattan
-from edp_assets.figures.render import CYCLE, FONT, GREY, INK, PALE, SMALL, new_figure, place_labels, style_axes
+from edp_assets.figures.colours import CYCLE, GREY, INK, PALE
+from edp_assets.figures.render import FONT, SMALL, new_figure, place_labels, style_axes
 
 MAX_LABELS = 12
 MAX_TEXT = 32

@@ -13,20 +13,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from edp_assets.figures.codes import CodePalette, best_codes, code_points, draw_key, label_codes
-from edp_assets.figures.render import (
-    CYCLE,
-    FONT,
-    GREY,
-    INK,
-    ORANGE,
-    PALE,
-    SMALL,
-    VERMILION,
-    axes_points,
-    lay_out,
-    new_figure,
-    style_axes,
-)
+from edp_assets.figures.colours import CYCLE, GREY, INK, ORANGE, PALE, VERMILION
+from edp_assets.figures.render import FONT, SMALL, axes_points, lay_out, new_figure, style_axes
 
 MIN_DENSITY, MAX_DENSITY = 10, 2000
 """Points that a density is drawn of: fewer are drawn as points, of more an even share is taken."""

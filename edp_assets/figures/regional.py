@@ -11,18 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from edp_assets.figures.render import (
-    BLUE,
-    FONT,
-    GREY,
-    INK,
-    SMALL,
-    VERMILION,
-    axes_points,
-    new_figure,
-    place_labels,
-    style_axes,
-)
+from edp_assets.figures.colours import BLUE, GREY, INK, VERMILION
+from edp_assets.figures.render import FONT, SMALL, axes_points, new_figure, place_labels, style_axes
 
 R2_COLOURS = ("#C9D7E6", "#8FB6DB", "#4A90C8", "#1560A8", "#08264F")
 """r2 below 0.2, 0.4, 0.6, 0.8 and above: one hue that darkens, so that no colour vision is needed."""

@@ -1,7 +1,7 @@
 """The house style of all figures, and turning a figure into bytes or markdown. No data is drawn here.
 
 Figures are `matplotlib.figure.Figure` objects, never pyplot's: they need no display, keep no global state, and are
-freed like any other object. Colours are Okabe and Ito's, which colour-blind readers can tell apart.
+freed like any other object.
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7",
-)  # fmt: skip
-INK, GREY, PALE = "#222222", "#8C8C8C", "#D9D9D9"
-CYCLE = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, "#7A5195", "#8A6D1D", "#666666", "#1B3A57")
+from edp_assets.figures.colours import GREY, INK, PALE
+
 DPI = 100
 FONT, SMALL = 10, 9
 LINE = SMALL * 1.25  # height of a line of small text, points

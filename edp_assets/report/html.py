@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from edp_assets.report.names import EVIDENCE, INDEX, METHODS, href
 
 if TYPE_CHECKING:
-    from bokeh.model import Model
+    from edp_assets.figures.specification import Figure
 
 HEADS = {
     "icd10": "code",
@@ -117,22 +118,19 @@ def _cell(value: object) -> tuple[str, str | None]:
     return str(value), None
 
 
-def plot(figure: Model, name: str, alt: str, note: str = "") -> Markup:
+def plot(figure: Figure, name: str, alt: str, note: str = "") -> Markup:
     """Return a figure that is drawn when it comes into view; its data is in the page.
 
     Args:
-        figure: by Bokeh.
+        figure: what it shows.
         name: unique on the page.
         alt: what it shows, in words, for who does not see it.
         note: told under it.
     """
-    from bokeh.embed import json_item
-    from jinja2.utils import htmlsafe_json_dumps
-
-    item = htmlsafe_json_dumps(json_item(figure), dumps=_compact)
+    item = htmlsafe_json_dumps(figure.plain(), dumps=_compact)
     made = environment().get_template("plot.html.j2")
-    return Markup(made.render(name=name, alt=alt, note=note, item=item, height=figure.height))  # type: ignore[attr-defined] # noqa: S704
+    return Markup(made.render(name=name, alt=alt, note=note, item=item, height=figure.height))  # noqa: S704
 
 
 def _compact(value: object, **options: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), **options)
+    return json.dumps(value, separators=(",", ":"), allow_nan=False, **options)

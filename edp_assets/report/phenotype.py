@@ -16,7 +16,7 @@ from edp_assets.report.results import meanings
 from edp_assets.report.sources import Sources
 from edp_assets.storage.cells import cell_of
 from edp_assets.storage.columns import of_phenotype, phenotype_name
-from edp_assets.storage.schemas import SCHEMAS, empty
+from edp_assets.storage.schemas import SCHEMAS
 from edp_assets.storage.upstream import Partition
 
 FULLY_DRAWN = 8
@@ -109,13 +109,24 @@ class Phenotypes:
         """Return the distribution of the score; counts of people, no ids."""
         from edp_assets.figures.interactive import score_distribution
 
-        scores = self._partition((encoder, "edp_scores"), organ=self.organ, icd10=self.icd10)
+        scores = self._scores.get(encoder)
         if scores is None:
             return None
-        of_people = scores.columns(*KEYS, "eid", "score").filter(of_phenotype(method, cluster))
-        cases = of_people["eid"].is_in(self._cases.implode()).to_numpy()
+        of_people = scores.filter(of_phenotype(method, cluster))
         alt = f"Score of {of_people.height:,} people: cases of {self.icd10} against the others."
-        return plot(score_distribution(of_people["score"].to_numpy(), cases), f"score-{name}", alt)
+        drawn = score_distribution(of_people["score"].to_numpy(), of_people["case"].to_numpy())
+        return plot(drawn, f"score-{name}", alt)
+
+    @cached_property
+    def _scores(self) -> dict[str, pl.DataFrame]:
+        """Each encoder's scores, and whether they are a case's, where it has any."""
+        found = {}
+        for encoder in self.selected["encoder"].unique():
+            scores = self._partition((encoder, "edp_scores"), organ=self.organ, icd10=self.icd10)
+            if scores is not None:
+                of_people = scores.columns(*KEYS, "eid", "score")
+                found[encoder] = of_people.select(*KEYS, "score", case=pl.col("eid").is_in(self._cases.implode()))
+        return found
 
     @cached_property
     def _thinned(self) -> dict[tuple[Any, ...], Thinned]:
@@ -171,11 +182,17 @@ class Phenotypes:
     def _locus_id(self, name: str, row: dict[str, Any]) -> str:
         return f"locus-{name}-{row['chromosome']}-{row['base_pair_location']}"
 
-    @property
-    def _phewas_columns(self) -> list[str]:
-        """The columns that are shown: neither those of the cell nor vectors, nor what only a later run asks for."""
+    @cached_property
+    def _scans(self) -> dict[str, pl.DataFrame]:
+        """Each encoder's PheWAS, without the cell's own columns, vectors and what only a later run asks for."""
         hidden = ("organ", "icd10", "source")
-        return [n for n, c in SCHEMAS["phewas"].items() if n not in hidden and not isinstance(c.dtype, pl.List)]
+        shown = [n for n, c in SCHEMAS["phewas"].items() if n not in hidden and not isinstance(c.dtype, pl.List)]
+        found = {}
+        for encoder in self.selected["encoder"].unique():
+            scan = self._partition((encoder, "phewas"), organ=self.organ, icd10=self.icd10)
+            if scan is not None:
+                found[encoder] = scan.columns(*shown)
+        return found
 
     def _loci(self, leads: pl.DataFrame, regional: list[dict[str, Any]], name: str) -> Markup | None:
         if not leads.height:
@@ -191,9 +208,8 @@ class Phenotypes:
 
     def _phewas(self, encoder: str, own: pl.Expr, name: str) -> dict[str, Any] | None:
         """Return the volcano, its table, and how many traits were left out for which reason; None without a PheWAS."""
-        scan = self._partition((encoder, "phewas"), organ=self.organ, icd10=self.icd10)
-        rows = empty("phewas") if scan is None else scan.columns(*self._phewas_columns).filter(own)
-        if not rows.height:
+        scan = self._scans.get(encoder)
+        if scan is None or not (rows := scan.filter(own)).height:
             return None
         from edp_assets.figures.interactive_gwas import volcano
 

@@ -69,8 +69,12 @@ class Results:
 
     def of(self, name: str, organ: str | None, icd10: str | None) -> pl.DataFrame:
         """Return the rows of a table that are of an organ and code; null where a table has rows of all."""
-        parts = self._by_cell[name]
-        return parts.get((organ, icd10), next(iter(parts.values())).clear() if parts else empty(name))
+        found = self._by_cell[name].get((organ, icd10))
+        return self._without_rows[name] if found is None else found
+
+    @cached_property
+    def _without_rows(self) -> dict[str, pl.DataFrame]:
+        return {name: next((p.clear() for p in parts.values()), empty(name)) for name, parts in self._by_cell.items()}
 
     @cached_property
     def cells(self) -> pl.DataFrame:

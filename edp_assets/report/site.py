@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ MANIFEST = "manifest.json"
 """What each page was made from, by its path: it is written again where that is another."""
 
 FORMAT = 1
+OWN = ("report.css", "report.js", "plots.js")
+BOKEH = ("bokeh.min.js", "bokeh-api.min.js")
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,7 @@ class _Manifest:
 @cache
 def version() -> str:
     """Return a hash of this package, the figures it draws and the library that draws them: others make other pages."""
-    import bokeh
-
-    text = hashlib.sha256(f"{FORMAT} {bokeh.__version__}".encode())
+    text = hashlib.sha256(f"{FORMAT} {metadata.version('bokeh')}".encode())
     for package in ("edp_assets.report", "edp_assets.figures"):
         for file in _sources(files(package)):
             text.update(file.read_bytes())
@@ -118,17 +119,18 @@ def _sources(folder: Traversable) -> list[Traversable]:
 
 
 def _write_assets(folder: Path) -> None:
-    """Copy style, script and Bokeh's script beside the pages, once: nothing is fetched from anywhere."""
-    import bokeh
-
+    """Copy style, scripts and Bokeh's scripts beside the pages, once: nothing is fetched from anywhere."""
     folder.mkdir(parents=True, exist_ok=True)
     static = files("edp_assets.report") / "static"
-    bundled = Path(os.fspath(bokeh.__file__)).parent / "server" / "static" / "js" / "bokeh.min.js"
-    for name, content in (
-        ("report.css", (static / "report.css").read_bytes()),
-        ("report.js", (static / "report.js").read_bytes()),
-        ("bokeh.min.js", bundled.read_bytes()),
-    ):
-        place = folder / name
+    for file in (*(static / name for name in OWN), *(_bokeh_scripts() / name for name in BOKEH)):
+        place, content = folder / file.name, file.read_bytes()
         if not place.exists() or place.read_bytes() != content:
             replace_bytes(place, content)
+
+
+def _bokeh_scripts() -> Path:
+    """Return the folder of Bokeh's scripts. Its Python side is not imported: the pages' script draws."""
+    found = find_spec("bokeh")
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError("bokeh is not installed: pip install bokeh")
+    return Path(found.submodule_search_locations[0]) / "server" / "static" / "js"

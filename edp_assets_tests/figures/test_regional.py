@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
+from edp_assets.figures.colours import VERMILION
 from edp_assets.figures.regional import MAX_GENE_ROWS, R2_COLOURS, regional
-from edp_assets.figures.render import VERMILION, to_png
+from edp_assets.figures.render import to_png
 
 SPAN = (1_000_000, 2_000_000)
 SCHEMA = {"gene": pl.String, "gene_id": pl.String, "chromosome": pl.String, "start": pl.Int64, "end": pl.Int64,

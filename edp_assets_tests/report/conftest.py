@@ -8,7 +8,7 @@ import pytest
 
 from edp_assets.report.build import build_report
 from edp_assets.storage.workspace import Workspace
-from edp_assets_tests.report.planted import Planted
+from edp_assets_tests.report.planted import SHOWN, Planted
 
 
 @pytest.fixture
@@ -19,6 +19,8 @@ def planted(tmp_path: Path) -> Planted:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of the planted home, which nobody changes."""
-    home = Planted(tmp_path_factory.mktemp("report")).home
-    return build_report(Workspace(home), lambda line: None).parent
+    """The report of the planted home with a PheWAS, which nobody changes."""
+    planted = Planted(tmp_path_factory.mktemp("report"))
+    planted.plant_phewas(*SHOWN[0])
+    planted.mirror()
+    return build_report(Workspace(planted.home), lambda line: None).parent

@@ -175,6 +175,19 @@ class Planted:
         keys = {"organ": organ, "icd10": code}
         self.store("mae/gwas_summary_stats", "gwas_summary_stats", rows, {"phenotypes": notes}, **keys)
 
+    def plant_phewas(self, organ: str, code: str) -> None:
+        """Store a PheWAS of a cell's first phenotype: three traits of one effect, one of many, one that is left out."""
+        own = {"encoder": "mae", "organ": organ, "icd10": code, "method": "classifier", "category": "blood"}
+        tested = {**own, "kind": "continuous", "neg_log_10_p_bonferroni": 2.0}
+        traits = [
+            {**tested, "trait": f"t{k}", "description": f"trait <{k}>", "beta": 0.1, "neg_log_10_p_value": 4.0 + k}
+            for k in range(1, 4)
+        ]
+        unordered = {**tested, "trait": "t4", "neg_log_10_p_value": 3.0}
+        left_out = {**own, "trait": "t5", "kind": "binary", "reason": "too few"}
+        rows = filled("phewas", [*traits, unordered, left_out])
+        self.store("mae/phewas", "phewas", rows, organ=organ, icd10=code)
+
 
 def _write_cohort(folder: Path) -> Path:
     folder.mkdir(parents=True)

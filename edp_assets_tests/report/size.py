@@ -57,8 +57,7 @@ def measure(root: Path, variants: int) -> None:
 
 def build(root: Path) -> None:
     """Build the cell's page of a home, and print seconds and peak memory; imports and other pages not counted."""
-    import bokeh.plotting  # noqa: F401
-
+    import edp_assets.figures.interactive_gwas
     import edp_assets.graph  # noqa: F401
     from edp_assets.assets.stage import REGISTRY
     from edp_assets.report.cell import cell

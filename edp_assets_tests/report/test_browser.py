@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import polars as pl
 import pytest
 
-from edp_assets_tests.report.planted import GENE, VARIANT
+from edp_assets.figures.thinning import Thinned, thin
+from edp_assets_tests.report.planted import EIDS, GENE, N_VARIANTS, THRESHOLD, VARIANT, statistics
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.slow
@@ -23,6 +25,21 @@ QUIET = (
 )  # fmt: skip
 WAIT = 30_000
 """How long a busy machine may take, ms."""
+DRAWN = """async (name) => {
+    const place = document.getElementById(name), folded = place.closest("details");
+    if (folded) { folded.open = true; }
+    place.scrollIntoView({ block: "center" });
+    const shown = () => Bokeh.index.roots.find((each) => each.model.type === "Figure" && place.contains(each.el));
+    while (!shown() || !shown().is_idle || !shown().frame) { await new Promise((done) => setTimeout(done, 50)); }
+    const view = shown();
+    return view.model.renderers.map((each) => {
+        const { glyph } = view.views.get_one(each), across = glyph.sx ?? glyph.sleft ?? glyph.sx1;
+        const seen = [...across].filter(Number.isFinite).length;
+        return [each.glyph.type, seen, Object.fromEntries(Object.entries(each.data_source.data).map(
+            ([column, values]) => [column, [...values]]))];
+    });
+}"""
+"""What a figure's marks are, how many of them have a place on the screen, and their data, once it is drawn."""
 
 
 @dataclass
@@ -111,6 +128,132 @@ def test_report__figures_are_drawn_and_a_hover_tells_the_variant(browser: Watche
     page.locator(".bk-Tooltip", has_text=GENE).first.wait_for()
 
 
+def chosen(method: str) -> Thinned:
+    """Return what is drawn of a GWAS of the first cell."""
+    rows = statistics("liver", "K76", seed=0)
+    cluster = None if method == "classifier" else 2
+    return thin(lambda: [rows], THRESHOLD)[method, cluster]
+
+
+def gwas_figures() -> dict[str, list[tuple[str, int]]]:
+    found = {}
+    for method, name, genes in (("classifier", "classifier", 1), ("clustering", "clustering-2", 0)):
+        drawn = chosen(method)
+        low, high = drawn.spans["2"]
+        odd = drawn.pixels["x"].is_between(low, high).sum()
+        hits = (drawn.notable["neg_log_10_p_value"] >= THRESHOLD).sum()
+        points = (drawn.pixels.height - odd, odd, drawn.notable.height - hits, hits, genes)
+        found[f"manhattan-mae-{name}"] = [("Scatter", count) for count in points]
+        ranks = drawn.quantiles.height
+        found[f"qq-mae-{name}"] = [("VArea", ranks), ("Line", 2), ("Scatter", ranks)]
+        found[f"score-mae-{name}"] = [("Quad", 40), ("Quad", 40)]
+    return found | {"phewas-mae-classifier": [("Scatter", 3)]}
+
+
+FIGURES = {
+    "index.html": {"heat-map": [("Rect", 3), ("Text", 3)]},
+    "organs/liver/index.html": {
+        "umap-mae": [("Scatter", 20)] * 3, "auc-pval-mae": [("Scatter", 3)], "percentage-pval-mae": [("Scatter", 3)],
+    },
+    "organs/liver/codes/K76.html": gwas_figures(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", FIGURES)
+def test_report__each_figure_is_drawn_with_all_its_points(browser: Watched, built: Path, path: str) -> None:
+    page = browser.go(built, path)
+    there = page.eval_on_selector_all(".plot", "plots => plots.map(plot => plot.id)")
+    assert sorted(there) == sorted(FIGURES[path])
+    drawn = {name: page.evaluate(DRAWN, name) for name in there}
+    assert {name: [(kind, seen) for kind, seen, _ in marks] for name, marks in drawn.items()} == FIGURES[path]
+
+
+def test_report__the_data_of_figures_arrives_as_it_was(browser: Watched, built: Path) -> None:
+    page = browser.go(built, "organs/liver/codes/K76.html")
+    whole = chosen("classifier")
+    even, odd, others, hits, genes = (data for _, _, data in page.evaluate(DRAWN, "manhattan-mae-classifier"))
+    points = [*zip(even["x"], even["neg_log_10_p_value"], strict=True),
+              *zip(odd["x"], odd["neg_log_10_p_value"], strict=True)]  # fmt: skip
+    assert sorted(points) == [pytest.approx(row, rel=1e-6) for row in sorted(whole.pixels.rows())]
+    assert others["rsid"] + hits["rsid"] == sorted(whole.notable["rsid"], key=(others["rsid"] + hits["rsid"]).index)
+    assert (
+        others["chromosome"] == whole.notable.filter(pl.col("neg_log_10_p_value") < THRESHOLD)["chromosome"].to_list()
+    )
+    assert (hits["chromosome"], hits["base_pair_location"]) == (["2"], [VARIANT * 1000])
+    assert (genes["gene"], genes["rsid"]) == ([GENE], [f"rs{VARIANT}"])
+    ranks = page.evaluate(DRAWN, "qq-mae-classifier")[2][2]["rank"]
+    assert ranks == whole.quantiles["rank"].to_list()
+    assert ranks[-1] == N_VARIANTS
+    bars = [data["people"] for _, _, data in page.evaluate(DRAWN, "score-mae-classifier")]
+    assert [sum(people) for people in bars] == [len(EIDS) - 12, 12]
+
+
+def test_report__a_click_on_the_heat_map_opens_the_cell_and_a_hover_tells_it(browser: Watched, built: Path) -> None:
+    page = browser.go(built, "index.html")
+    ((_, _, cells), _) = page.evaluate(DRAWN, "heat-map")
+    row = cells["href"].index("organs/liver/codes/K76.html")
+    place = page.evaluate(
+        """([organ, code]) => {
+            const view = Bokeh.index.roots.find((each) => each.model.type === "Figure");
+            const box = view.el.getBoundingClientRect(), { x_scale, y_scale } = view.frame;
+            return [box.x + x_scale.compute(organ), box.y + y_scale.compute(code)];
+        }""",
+        [cells["organ"][row], cells["code"][row]],
+    )
+    page.mouse.move(place[0] - 3, place[1] - 3)
+    page.mouse.move(*place)
+    page.locator(".bk-Tooltip", has_text="K76 what K76 is called").first.wait_for()
+    page.mouse.click(*place)
+    page.wait_for_url("**/organs/liver/codes/K76.html")
+
+
+def test_report__a_click_on_the_legend_hides_what_it_stands_for(browser: Watched, built: Path) -> None:
+    page = browser.go(built, "organs/liver/codes/K76.html")
+    page.evaluate(DRAWN, "score-mae-classifier")
+    visible = (
+        "Bokeh.index.roots.find(root => root.model.renderers && root.el.closest('#score-mae-classifier'))"
+        ".model.renderers.map(each => each.visible)"
+    )
+    assert page.evaluate(visible) == [True, True]
+    page.locator("#score-mae-classifier .bk-Legend .bk-item", has_text="cases (12)").click()
+    page.wait_for_function(f"JSON.stringify({visible}) === '[true,false]'")
+
+
+def test_report__a_figure_that_the_script_does_not_know_says_so_and_the_others_are_drawn(
+    browser: Watched, built: Path, tmp_path: Path
+) -> None:
+    path = "organs/liver/codes/K76.html"
+    (tmp_path / path).parent.mkdir(parents=True)
+    shutil.copytree(built / "assets", tmp_path / "assets")
+    (tmp_path / path).write_text((built / path).read_text().replace('"kind":"varea"', '"kind":"pie"', 1))
+    page = browser.go(tmp_path, path)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    told = "A mark is a pie, which this page's script does not know"
+    page.locator("#qq-mae-classifier", has_text=f"This figure could not be drawn. {told}").wait_for()
+    page.locator("#qq-mae-clustering-2 canvas").first.wait_for()
+    assert browser.wrong == [told]
+    browser.wrong.clear()
+    axis = {"label": "", "range": [None, None], "opposite": False}
+    whole = {"x": axis, "y": axis, "height": 300, "width": None, "tables": [{}], "marks": [], "lines": [],
+             "labels": [], "legend": None}  # fmt: skip
+    line = {"kind": "line", "table": 0, "at": {}, "colour": "red"}
+    unknown: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"title": "a"}, "A figure has title"),
+        ({"x": {**axis, "log": True}}, "An axis has log"),
+        ({"lines": [{"at": 1, "dash": True}]}, "A line has dash"),
+        ({"tables": [{"x": {"f16": ""}}]}, "A column has f16"),
+        ({"marks": [{**line, "at": {"z": 1}}]}, "A mark (line) has z"),
+        ({"marks": [{**line, "glow": 1}]}, "A mark has glow"),
+        ({"marks": [{**line, "legend": "a"}], "legend": "below"}, "A figure has its legend at below"),
+    )
+    for wrong, told in unknown:
+        said = page.evaluate(
+            "async (wanted) => { try { await edpPlots.figure(wanted); } catch (error) { return error.message; } }",
+            {**whole, **wrong},
+        )
+        assert said == f"{told}, which this page's script does not know"
+
+
 def test_report__a_column_is_sorted_by_click_and_by_key(browser: Watched, built: Path) -> None:
     page = browser.go(built, "organs/liver/index.html")
     head = page.locator("th", has_text="selected").first
@@ -176,4 +319,6 @@ def test_report__on_paper_nothing_is_cut_and_navigation_is_gone(browser: Watched
     assert not page.locator("header").is_visible()
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
+    for name in page.eval_on_selector_all(".plot", "plots => plots.map(plot => plot.id)"):
+        page.locator(f"#{name} canvas").first.wait_for()
     assert page.evaluate("getComputedStyle(document.querySelector('.table')).maxHeight") == "none"

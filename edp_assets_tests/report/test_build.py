@@ -66,7 +66,7 @@ def test_build_report__names_of_codes_and_genes_are_text_not_markup(built: Path)
         seen = _Tags()
         seen.feed(path.read_text())
         assert {"i", "cohort"}.isdisjoint(seen.tags)  # of the planted names
-        assert seen.tags.count("script") == seen.tags.count("figure") - seen.tags.count("img") + 2
+        assert seen.tags.count("script") == seen.tags.count("figure") - seen.tags.count("img") + 4
 
 
 def test_build_report__again_writes_the_first_page_alone(planted: Planted) -> None:
@@ -177,12 +177,7 @@ def test_build_report__shows_tables_of_other_stages_where_there_are_any(planted:
     assert "PheWAS" not in page.read_text()
     cell, label = {"organ": "liver", "icd10": "K76"}, {"encoder": "mae", "organ": "liver", "icd10": "K76"}
     phenotype = {**label, "method": "classifier"}
-    tested = {**phenotype, "kind": "continuous", "category": "blood", "neg_log_10_p_bonferroni": 2.0}
-    traits = [{**tested, "trait": f"t{k}", "description": f"trait <{k}>", "beta": 0.1, "neg_log_10_p_value": 4.0 + k}
-              for k in range(1, 4)]  # fmt: skip
-    unordered = {**tested, "trait": "t4", "neg_log_10_p_value": 3.0}
-    left_out = {**phenotype, "trait": "t5", "kind": "binary", "category": "blood", "reason": "too few"}
-    planted.store("mae/phewas", "phewas", filled("phewas", [*traits, unordered, left_out]), **cell)
+    planted.plant_phewas("liver", "K76")
     ages = filled("evidence_age", [{"organ": "liver", "mean_absolute_error": 3.25}])
     planted.store("evidence/age", "evidence_age", ages)
     figure = folder / "figures/interpretation/tails.png"

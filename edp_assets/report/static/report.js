@@ -12,9 +12,9 @@
   function colour(name) { return getComputedStyle(root).getPropertyValue(name).trim(); }
 
   // Bokeh draws on a canvas, which knows no variables of the page: its models are given the theme's colours.
-  function recolour(view) {
+  function recolour(figure) {
     const ink = colour("--ink"), soft = colour("--soft"), grid = colour("--grid");
-    for (const model of view.model.references()) {
+    for (const model of figure.references()) {
       if (model.type.endsWith("Axis")) {
         model.setv({
           axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: soft,
@@ -30,18 +30,27 @@
     }
   }
 
-  const views = [], begun = new Map();
+  const figures = [], begun = new Map();
+  async function build(name, text) {
+    const place = document.getElementById(name);
+    try {
+      const figure = await edpPlots.figure(JSON.parse(text));
+      figures.push(figure);
+      recolour(figure);
+      await edpPlots.show(figure, place);
+    } catch (error) {
+      place.textContent = `This figure could not be drawn. ${error.message}`;
+      throw error;
+    }
+  }
+
   function draw(script) {
     const name = script.dataset.plot;
-    if (!begun.has(name)) {
-      begun.set(name, Bokeh.embed.embed_item(JSON.parse(script.textContent), name).then((manager) => {
-        for (const view of manager.roots) { views.push(view); recolour(view); }
-      }));
-    }
+    if (!begun.has(name)) { begun.set(name, build(name, script.textContent)); }
     return begun.get(name);
   }
 
-  function show(theme) { ground(theme); views.forEach(recolour); }
+  function show(theme) { ground(theme); figures.forEach(recolour); }
 
   function key(row, column) {
     const cell = row.cells[column], text = cell.dataset.key ?? cell.textContent;
