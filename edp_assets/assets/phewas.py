@@ -16,7 +16,7 @@ from edp_assets.assets import ancestry, cohort
 from edp_assets.assets.album import Album, phenotype_title
 from edp_assets.assets.association import ASSOCIATIONS
 from edp_assets.assets.association_figures import DRAWN
-from edp_assets.assets.encoders import ENCODERS
+from edp_assets.assets.encoders import ENCODERS, LEARNED
 from edp_assets.assets.phenome import GROUP, phenome_dictionary, phenome_traits
 from edp_assets.assets.phenotypes import CELL, PHENOTYPES
 from edp_assets.assets.phewas_scan import Earlier, scan_traits
@@ -111,7 +111,7 @@ def phewas_figures(run: StageRun, phewas: Partition, gwas_summary_stats: Partiti
 
 
 def phewas_stages(name: str) -> Stage:
-    """Define the phenome-wide scan of one encoder's phenotypes and its figures."""
+    """Define the phenome-wide scan of one encoder's phenotypes; of one that learned, its figures as well."""
     scan = stage(
         f"{name}/phewas",
         group=GROUP,
@@ -129,20 +129,21 @@ def phewas_stages(name: str) -> Stage:
         settings=("phewas.covariates", "phewas.min_cases", "phewas.min_people"),
         kinds={"numpy", "parquet"},
     )(phewas)
-    stage(
-        f"{name}/phewas_figures",
-        group=GROUP,
-        dimensions=CELL,
-        table="phewas_figures",
-        inputs={
-            "phewas": scan,
-            "gwas_summary_stats": ASSOCIATIONS[name].gwas_summary_stats,
-            "gene_hits": ASSOCIATIONS[name].gene_hits,
-        },
-        streamed=("phewas", "gwas_summary_stats"),
-        settings=("phewas.max_p", "phewas.figures", "association.threshold"),
-        kinds={"matplotlib", "parquet"},
-    )(phewas_figures)
+    if name in LEARNED:
+        stage(
+            f"{name}/phewas_figures",
+            group=GROUP,
+            dimensions=CELL,
+            table="phewas_figures",
+            inputs={
+                "phewas": scan,
+                "gwas_summary_stats": ASSOCIATIONS[name].gwas_summary_stats,
+                "gene_hits": ASSOCIATIONS[name].gene_hits,
+            },
+            streamed=("phewas", "gwas_summary_stats"),
+            settings=("phewas.max_p", "phewas.figures", "association.threshold"),
+            kinds={"matplotlib", "parquet"},
+        )(phewas_figures)
     return scan
 
 
