@@ -295,6 +295,7 @@ SCHEMAS: dict[str, Schema] = {
 
 FEW_SHOT = ("phenotype_models", "edp_scores", "gwas_summary_stats", "lead_variants", "gene_hits")
 SCHEMAS |= {f"few_shot_{name}": SCHEMAS[name] for name in FEW_SHOT}
+SCHEMAS |= {f"unadjusted_{name}": SCHEMAS[name] for name in FEW_SHOT[2:]}
 SCHEMAS |= EVIDENCE | ANCESTRY | PHENOME | PAPER | SIZES | WITHDRAWALS
 SCHEMAS["failed_checks"] = SCHEMAS["asset_checks"]
 
@@ -346,6 +347,7 @@ WAREHOUSE_TABLES = (
     "gene_hits",
     *(f"few_shot_{name}" for name in FEW_SHOT[3:]),
     "few_shot_comparison",
+    *(f"unadjusted_{name}" for name in FEW_SHOT[3:]),
     "asset_checks",
     "excluded",
     "withdrawals",
@@ -361,6 +363,7 @@ WAREHOUSE_VIEWS = (
     "edp_scores",
     "gwas_summary_stats",
     *(f"few_shot_{name}" for name in FEW_SHOT[1:3]),
+    "unadjusted_gwas_summary_stats",
     "phewas",
     "trained_on",
 )
