@@ -52,11 +52,9 @@ def unadjusted_gwas_summary_stats(
         return _skipped(f"no classifier-guided score before adjustment: {failure}")
     label = {"encoder": run.encoder, "organ": run["organ"], "icd10": run["icd10"], "method": METHOD, "cluster": None}
     model = pl.DataFrame([{**label, **row}], schema=empty("phenotype_models").schema)
-    told = {
-        "roc_auc_out_of_fold": row["roc_auc_out_of_fold"],
-        "selection": decide(model.row(0, named=True), settings)[1],
-    }
-    stored = Stored((), metadata={**told, "participants": association_basis.height})
+    selected, reason = decide(model.row(0, named=True), settings)
+    told = {"selected": selected, "reason": reason, "participants": association_basis.height}
+    stored = Stored((), metadata=told)
     scores = score_frame(model, organ, "edp_scores").select("eid", "score")
     y = association_basis.select("eid").join(scores, on="eid", how="left", maintain_order="left")["score"].to_numpy()
 
