@@ -61,7 +61,7 @@ def export(workspace: Workspace, asked: Asked, folder: Path, say: Callable[[str]
         ExportError: nothing is stored for it; the message says what is.
     """
     asset, cell = _stored(workspace, asked)
-    asked = replace(asked, **{"organ": None, "icd10": None, **dict(cell)})
+    asked = replace(asked, organ=dict(cell).get("organ"), icd10=dict(cell).get("icd10"))
     # DuckDB does not look for damage, and the file may lie in an object store.
     with workspace.lake.local_file(asset, cell) as file:
         excluded = workspace.lake.read_stored(asset, cell, "excluded")
