@@ -305,7 +305,9 @@ def report() -> None:
 @click.option("--icd10", default=None, help="The ICD-10 code, or set.label.")
 @click.option("--encoder", default="mae", show_default=True, help="The encoder.")
 @click.option(
-    "--method", default=None, help="One method alone, or a baseline (icd10_whole_cohort, ...); else every EDP."
+    "--method",
+    default=None,
+    help="One method alone, or what needs no encoder (icd10_whole_cohort, fat_fraction); else every EDP.",
 )
 @click.option("--phewas", is_flag=True, help="The phenome-wide scan instead, as PHESANT's results.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the files.")

@@ -1,4 +1,4 @@
-"""`edp export`: summary statistics of one organ and code out of the lake, as files that the GWAS Catalog takes.
+"""`edp export`: summary statistics of an organ, a code or both out of the lake, as files that the GWAS Catalog takes.
 
 How such a file looks is in `science.genetics.gwas_ssf`.
 """
@@ -28,8 +28,13 @@ BASELINES = {
     "icd10_whole_cohort": "{icd10} as a binary trait",
     "organ_volume": "Volume of the {organ}",
 }
-"""Methods without an encoder, and what their trait is."""
+"""Methods without an encoder, which are assets of their own, and what their trait is."""
 
+HAND_MADE = {"organ_surface": "Surface of the {organ}", "fat_fraction": "Fat fraction of the {organ}"}
+"""Likewise of the asset `hand_made`, which has the mean intensity of each channel as well."""
+
+INTENSITY = "mean_intensity_"
+EDPS = ("classifier", "clustering", "island")
 EDP = "Embedding-derived phenotype of the {organ} for {icd10}: {method}, encoder {encoder}"
 
 
@@ -56,6 +61,7 @@ def export(workspace: Workspace, asked: Asked, folder: Path, say: Callable[[str]
         ExportError: nothing is stored for it; the message says what is.
     """
     asset, cell = _stored(workspace, asked)
+    asked = replace(asked, organ=dict(cell).get("organ"), icd10=dict(cell).get("icd10"))
     # DuckDB does not look for damage, and the file may lie in an object store.
     with workspace.lake.local_file(asset, cell) as file:
         excluded = workspace.lake.read_stored(asset, cell, "excluded")
@@ -68,13 +74,16 @@ def _export(
     phenotypes = _phenotypes(file, asked)
     if not phenotypes:
         others = ", ".join(sorted({method for method, _ in _phenotypes(file, replace(asked, method=None))}))
-        why = f"the cell has {others}" if others else "the table phenotype_selection says why none was selected"
+        empty = "the table phenotype_selection says why none was selected"
+        if asked.method is not None and _trait(asked.method):
+            empty = "nothing of it could be associated: the asset's metadata say why"
+        why = f"the cell has {others}" if others else empty
         raise ExportError(f"{_name(asked)}: no phenotype has summary statistics; {why}")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     thinned = {(note["method"], note["cluster"]): note["stored_max_p"] for note in notes_of(file).get("phenotypes", ())}
     for method, cluster in phenotypes:
-        parts = [None if method in BASELINES else asked.encoder, asked.organ, asked.icd10, method, cluster]
+        parts = [None if _trait(method) else asked.encoder, asked.organ, asked.icd10, method, cluster]
         path = folder / file_name("-".join(str(part) for part in parts if part is not None), ".tsv.gz")
         told = write_statistics(path, _frames(file, method, cluster))
         counts = _cases(workspace, asked, method, excluded, told.largest_n)
@@ -92,12 +101,14 @@ def _export(
 
 def _stored(workspace: Workspace, asked: Asked) -> tuple[tuple[str, ...], Cell]:
     """Return the asset and the cell of what was asked for, which is stored."""
-    asset = (asked.method if asked.method in BASELINES else asked.encoder, "gwas_summary_stats")
-    dimensions = {"organ": asked.organ, "icd10": asked.icd10}
-    if asked.method is not None and asked.method.startswith("icd10_"):
-        del dimensions["organ"]
-    if asked.method == "organ_volume":
-        del dimensions["icd10"]
+    dimensions, source = {"organ": asked.organ, "icd10": asked.icd10}, asked.encoder
+    if asked.method is not None and _trait(asked.method):
+        source = asked.method if asked.method in BASELINES else "hand_made"
+        del dimensions["organ" if asked.method.startswith("icd10_") else "icd10"]
+    elif asked.method not in (None, *EDPS):
+        known = ", ".join((*EDPS, *BASELINES, *HAND_MADE, f"{INTENSITY}<channel>"))
+        raise ExportError(f"--method {asked.method} is none; methods are {known}")
+    asset = (source, "gwas_summary_stats")
     if lacking := [f"--{name}" for name, value in dimensions.items() if value is None]:
         raise ExportError(f"{' and '.join(lacking)} must be given for {asked.method or 'EDPs'}")
     cell = cell_of({name: value for name, value in dimensions.items() if value is not None})
@@ -109,8 +120,16 @@ def _stored(workspace: Workspace, asked: Asked) -> tuple[tuple[str, ...], Cell]:
     return asset, cell
 
 
+def _trait(method: str) -> str | None:
+    """Return what the trait of a method without an encoder is, of an {organ} or {icd10}; None of an EDP's."""
+    if method.startswith(INTENSITY):
+        return f"Mean intensity of the {{organ}} before scaling, channel {method.removeprefix(INTENSITY)}"
+    return (BASELINES | HAND_MADE).get(method)
+
+
 def _name(asked: Asked) -> str:
-    return ", ".join(part for part in (asked.encoder, asked.organ, asked.icd10, asked.method) if part)
+    encoder = None if asked.method is not None and _trait(asked.method) else asked.encoder
+    return ", ".join(part for part in (encoder, asked.organ, asked.icd10, asked.method) if part)
 
 
 def _phenotypes(file: Path, asked: Asked) -> list[tuple[str, int | None]]:
@@ -168,7 +187,7 @@ def _about(
     settings, study = workspace.settings, workspace.settings.study
     code = asked.icd10 or ""
     text = description(code) if code else None
-    trait = BASELINES.get(method, EDP).format(
+    trait = (_trait(method) or EDP).format(
         organ=asked.organ,
         icd10=f"ICD-10 {code} ({text})" if text else code,
         encoder=asked.encoder,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from edp_assets.assets import (
+    adjustment,
     ancestry,
     association,
     association_figures,
@@ -56,6 +57,7 @@ STAGES = (
     baselines,
     hand_made,
     few_shot,
+    adjustment,
     phenome,
     phewas,
     evidence_tables,

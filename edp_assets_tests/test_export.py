@@ -43,7 +43,7 @@ def statistics(label: dict[str, object], per_chromosome: int = 5) -> pl.DataFram
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> SimpleNamespace:
-    """A classifier's and two clusters' statistics of one cell, an empty cell, and a baseline's."""
+    """A classifier's and two clusters' statistics of one cell, an empty cell, a baseline's and hand-made ones."""
     lake = Lake(tmp_path / "lake")
     cell = {"encoder": "mae", "organ": "liver", "icd10": "K76"}
 
@@ -55,6 +55,10 @@ def workspace(tmp_path: Path) -> SimpleNamespace:
     write("mae", [empty("gwas_summary_stats")], organ="liver", icd10="E11")
     whole = {"icd10": "K76", "method": "icd10_whole_cohort"}
     write("icd10_whole_cohort", [statistics(whole)], icd10="K76")
+    measures = [statistics({"organ": "liver", "method": method}) for method in ("organ_surface", "mean_intensity_fat")]
+    write("hand_made", measures, organ="liver")
+    write("hand_made", [empty("gwas_summary_stats")], organ="heart")
+    write("organ_volume", [statistics({"organ": "liver", "method": "organ_volume"})], organ="liver")
     settings = Settings.from_toml({"study": {"ancestry_category": ["European"]}})
     return SimpleNamespace(lake=lake, settings=settings, cohort=SimpleNamespace(genome_build="GRCh37"))
 
@@ -123,6 +127,26 @@ def test_export__one_method_or_a_baseline(workspace: SimpleNamespace, tmp_path: 
     assert about["samples"][0]["case_control_study"] is True
 
 
+@pytest.mark.parametrize(
+    ("method", "trait"),
+    [
+        ("organ_volume", "Volume of the liver"),
+        ("organ_surface", "Surface of the liver"),
+        ("mean_intensity_fat", "Mean intensity of the liver before scaling, channel fat"),
+    ],
+)
+@pytest.mark.parametrize("icd10", [None, "K76"])
+def test_export__a_hand_made_phenotype_is_of_the_organ_alone(
+    workspace: SimpleNamespace, tmp_path: Path, method: str, trait: str, icd10: str | None
+) -> None:
+    (file,) = export(workspace, Asked("liver", icd10, method=method), tmp_path)
+    assert file.name == f"liver-{method}.tsv.gz"
+    assert broken_rules(file) == []
+    about = yaml.safe_load(file.with_name(f"{file.name}-meta.yaml").read_text())
+    assert about["trait_description"] == [trait]
+    assert about["samples"][0]["case_control_study"] is False
+
+
 def store_people(lake: Lake, cases: int) -> None:
     """Store 1,010 participants, of whom ten are left out, and cases, of whom the first is one of these ten."""
     eids = [f"{i:04d}" for i in range(1010)]
@@ -178,6 +202,17 @@ def test_export__counts_of_other_people_than_the_statistics_are_not_told(
         (Asked("liver", "K76", method="island"), "island: no phenotype .*; the cell has classifier, clustering"),
         (Asked(None, "K76"), "--organ must be given for EDPs"),
         (Asked(None, None, method="organ_volume"), "--organ must be given for organ_volume"),
+        (Asked(None, None, method="fat_fraction"), "--organ must be given for fat_fraction"),
+        (
+            Asked("liver", None, method="fat_fraction"),
+            "^liver, fat_fraction: no phenotype has .*; the cell has mean_intensity_fat, organ_surface$",
+        ),
+        (
+            Asked("heart", None, method="fat_fraction"),
+            "heart, fat_fraction: .* could be associated: the asset's metadata",
+        ),
+        (Asked("lungs", None, method="fat_fraction"), "lungs, fat_fraction: no .*; stored are heart, liver. `edp run`"),
+        (Asked("liver", None, method="surface"), "--method surface is none; methods are classifier, .*<channel>$"),
     ],
 )
 def test_export__what_is_not_there_is_one_message(workspace, tmp_path: Path, asked: Asked, message: str) -> None:

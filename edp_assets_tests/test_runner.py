@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
+import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edp_assets.runner.choice import Choice, chosen_stages
+from edp_assets.assets.stage import REGISTRY
+from edp_assets.runner.choice import Choice, Dimensions, chosen_stages
 from edp_assets.runner.ranges import ranges
+from edp_assets.settings import Settings
 from edp_assets.storage.lake import Cell, cell_of
 
 ORDER = {"organ": ["heart", "kidneys", "liver"], "icd10": ["E11", "I50", "K76", "N18"], "chromosome": ["1", "2", "10"]}
@@ -77,4 +81,24 @@ def test_chosen_stages__every_encoder_has_the_same_chain() -> None:
     }
     assert chains["mae"] == chains["video_mae"] == chains["imagenet"]
     assert chains["mae"][0] == "encoder"
-    assert {"gene_hits", "phenotype_figures", "few_shot_comparison"} < set(chains["mae"])
+    assert {"gene_hits", "phenotype_figures", "few_shot_comparison", "adjustment_genes"} < set(chains["mae"])
+
+
+def test_cells__of_some_groups_are_of_the_codes_that_the_settings_name() -> None:
+    named = {"few_shot": {"codes": ["K76"]}, "evidence": {"unadjusted_codes": ["I50", "N18"]}}
+    settings = Settings.from_toml({**named, "organs": {organ: {} for organ in ORDER["organ"]}})
+    workspace = SimpleNamespace(
+        settings=settings, chromosomes=ORDER["chromosome"], keys=lambda _: frozenset(ORDER["icd10"])
+    )
+
+    def codes(asset: str) -> list[str]:
+        with dg.DagsterInstance.ephemeral() as instance:
+            dimensions = Dimensions(workspace, instance, Choice(organs=("heart",), icd10=("E11", "I50", "K76")))
+            return [dict(cell)["icd10"] for cell in dimensions.cells(REGISTRY["mae", asset])]
+
+    assert codes("gene_hits") == ["E11", "I50", "K76"]
+    assert codes("few_shot_gene_hits") == ["K76"]
+    assert codes("adjustment_genes") == codes("adjustment_figures") == codes("unadjusted_gene_hits") == ["I50"]
+    workspace.settings = Settings.from_toml({"evidence": {"unadjusted_codes": ["Z99"]}})
+    with pytest.raises(ValueError, match=r"\[evidence\] unadjusted_codes: Z99 is not studied"):
+        Dimensions(workspace, dg.DagsterInstance.ephemeral(), Choice())

@@ -31,3 +31,23 @@ def test_fingerprint__changes_with_the_result_alone():
         assert recipe.model_copy(update={name: value}).fingerprint() != recipe.fingerprint(), name
     assert ImagenetSettings().fingerprint() == ImagenetSettings(pooling=("patch_mean",)).fingerprint()
     assert VideoMaeSettings().fingerprint() != VideoMaeSettings(tubelet=4).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("section", "where"),
+    [
+        ({"few_shot": {"codes": ["K76"]}}, r"\[few_shot\] codes"),
+        ({"evidence": {"unadjusted_codes": ["K76"]}}, r"\[evidence\] unadjusted_codes"),
+    ],
+)
+def test_named_codes__of_which_all_variants_are_compared_are_stored_in_full(section, where):
+    thinned = {"stored_max_p": 1e-3}
+    with pytest.raises(ValueError, match=f"{where} compares all variants of K76: name it in gwas.full_codes"):
+        Settings.from_toml({**section, "gwas": thinned})
+    Settings.from_toml({**section, "gwas": {**thinned, "full_codes": ["K76"]}})
+    Settings.from_toml(section)
+
+
+def test_unadjusted_codes__make_no_other_evidence_stale():
+    named = Settings.from_toml({"evidence": {"unadjusted_codes": ["K76"]}})
+    assert named.evidence.fingerprint() == Settings().evidence.fingerprint()

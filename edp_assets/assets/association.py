@@ -125,6 +125,14 @@ def direct_statistics(
                 yield summary_statistics(variants, Association(*of_one), len(Y), label)
 
 
+def quantitative_statistics(
+    run: StageRun, sample: Sample, Y: np.ndarray, labels: Sequence[Mapping[str, object]], metadata: dict[str, Any]
+) -> Iterator[Any]:
+    """Yield the GWAS of any phenotypes (n_participants, n_phenotypes) by the cohort's engine, from the genotypes."""
+    made = regenie.statistics_of_many if regenie.chosen(run) else direct_statistics
+    yield from made(run, sample, Y, labels, metadata)
+
+
 def summary_statistics(variants: pl.DataFrame, found: Any, n: int, label: Mapping[str, object]) -> pa.Table:
     """Return summary statistics under GWAS-SSF's names, without variants that have no variance left to test."""
     names = ("beta", "standard_error", "neg_log_10_p_value")

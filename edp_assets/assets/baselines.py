@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import polars as pl
 
 from edp_assets.assets import cohort, imaging, regenie
-from edp_assets.assets.association import direct_statistics, summary_statistics
+from edp_assets.assets.association import quantitative_statistics, summary_statistics
 from edp_assets.assets.hits import hit_stages
 from edp_assets.assets.people import ENROLLED, Enrolled, genotyped_sample
 from edp_assets.assets.stage import StageRun, stage
@@ -108,13 +108,10 @@ def organ_volume_gwas(run: StageRun, organ_volumes: pl.DataFrame, **enrolled: pl
     y = sample.people["volume_ml"].to_numpy()
     stored = Stored((), sample.excluded, {"participants": len(y), **sample.notes})
     label = {"encoder": None, "organ": run["organ"], "icd10": None, "method": VOLUME, "cluster": None}
-    if regenie.chosen(run):
-        stored.frames = regenie.statistics(run, sample, y, label, stored.metadata)
-        return stored
 
     def frames() -> Iterator[pl.DataFrame]:
         yield empty("gwas_summary_stats")
-        yield from direct_statistics(run, sample, y[:, None], [label], stored.metadata)
+        yield from quantitative_statistics(run, sample, y[:, None], [label], stored.metadata)
 
     stored.frames = frames()
     return stored

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from edp_assets.assets import imaging, regenie
-from edp_assets.assets.association import direct_statistics
+from edp_assets.assets import imaging
+from edp_assets.assets.association import quantitative_statistics
 from edp_assets.assets.baselines import people_associated
 from edp_assets.assets.hits import hit_stages
 from edp_assets.assets.people import ENROLLED, Enrolled, Sample, genotyped_sample
@@ -98,10 +98,7 @@ def _statistics(run: StageRun, sample: Sample, methods: list[str], metadata: dic
     shared = {"encoder": None, "organ": run["organ"], "icd10": None, "cluster": None}
     labels = [{**shared, "method": name} for name in methods]
     Y = sample.people.select(methods).to_numpy().astype(float)
-    if regenie.chosen(run):
-        yield from regenie.statistics_of_many(run, sample, Y, labels, metadata)
-        return
-    yield from direct_statistics(run, sample, Y, labels, metadata)
+    yield from quantitative_statistics(run, sample, Y, labels, metadata)
 
 
 def _people(run: StageRun, organ_measures: Partition, **enrolled: Partition) -> list[str]:

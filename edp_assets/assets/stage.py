@@ -30,7 +30,10 @@ from edp_assets.storage.workspace import CODES, StageSpec, Workspace
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("cohort", "imaging", "encoders", "evidence", "phenotypes", "association", "baselines", "few_shot", "phenome")
+GROUPS = (
+    "cohort", "imaging", "encoders", "evidence", "phenotypes", "association", "baselines", "few_shot", "adjustment",
+    "phenome",
+)  # fmt: skip
 """Asset groups in the order of the flow."""
 
 

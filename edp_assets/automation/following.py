@@ -16,7 +16,7 @@ from edp_assets.settings import EncoderName
 from edp_assets.storage.workspace import StageSpec
 
 GROUPS = ("phenotypes", "association", "baselines")
-"""Groups whose assets follow. Few-shot ones are of few codes alone, which Dagster's partitions do not know."""
+"""Groups whose assets follow. Few-shot and adjustment are of few codes, which Dagster's partitions do not know."""
 
 
 def condition(spec: StageSpec) -> dg.AutomationCondition[dg.AssetKey]:

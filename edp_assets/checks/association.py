@@ -1,4 +1,4 @@
-"""The checks of summary statistics, of every encoder, few-shot and the baselines: one pass over a cell's file.
+"""The checks of summary statistics, of every encoder, few-shot and unadjusted, and the baselines: one pass a file.
 
 What is trouble is judged in `science/genetics/statistics_checks.py`; the frame for all checks is `gates.py`.
 """
@@ -32,7 +32,7 @@ CHECKS = {
     "duplicate_variants": "Variants that stand twice in a phenotype: chromosome, position and alleles.",
     "effect_outliers": "Effects, standard errors and p-values: finite, fitting each other, of a plausible size.",
 }
-TABLES = ("gwas_summary_stats", "few_shot_gwas_summary_stats")
+TABLES = ("gwas_summary_stats", "few_shot_gwas_summary_stats", "unadjusted_gwas_summary_stats")
 
 
 def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell, _: Mapping[str, Any]) -> Verdict:

@@ -86,11 +86,11 @@ def _check_codes(cohort: Cohort, diagnoses: pl.DataFrame, labels: pl.DataFrame, 
         found = f"{nowhere['icd10'].n_unique()} codes ({nowhere.height} rows) that do not; first: {nowhere['icd10'][0]}"
         remedy = "nothing, if it is meant: they count for no code"
         problems.append(Problem("note", cohort.label(cohort.diagnoses), "", wanted, found, remedy))
-    for code in cohort.settings.few_shot.codes:
-        if code not in (*codes, *keys):
+    for where, named in cohort.settings.named_codes.items():
+        for code in sorted(set(named) - {*codes, *keys}):
             found, wanted = f"{code!r}{did_you_mean(code, [*codes, *keys])}", "codes that are studied"
             remedy = "write the code as it is studied (K76, medication.metformin), or remove it"
-            problems.append(Problem("refused", FILE, "[few_shot] codes", wanted, found, remedy))
+            problems.append(Problem("refused", FILE, where, wanted, found, remedy))
     return problems
 
 

@@ -21,6 +21,7 @@ TABLES = {
     "few_shot_comparison": "Phenotypes of few labels against those of all",
     "clusterings": "Clusterings compared",
     "adjustment_factors": "What was regressed out of the embeddings",
+    "adjustment_genes": "Genes of scores before and after that (Figure 5 of the paper)",
 }
 """Tables that are shown where the warehouse has them with rows, and what they show."""
 

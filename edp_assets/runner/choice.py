@@ -15,6 +15,9 @@ from edp_assets.partitions import DIMENSIONS
 from edp_assets.storage.lake import Cell, cell_of
 from edp_assets.storage.workspace import Workspace
 
+OF_NAMED_CODES = {"few_shot": "[few_shot] codes", "adjustment": "[evidence] unadjusted_codes"}
+"""Groups whose stages are made for a few codes alone, and what of the settings names these."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -77,11 +80,9 @@ class Dimensions:
         unknown = sorted(set(self.choice.icd10) - set(codes))
         if unknown:
             raise ValueError(f"--icd10 {unknown[0]} is not studied in this cohort; studied: {', '.join(codes)}")
-        unknown = sorted(set(self.workspace.settings.few_shot.codes) - set(codes))
-        if unknown:
-            raise ValueError(
-                f"[few_shot] codes: {unknown[0]} is not studied in this cohort; studied: {', '.join(codes)}"
-            )
+        for where, named in self.workspace.settings.named_codes.items():
+            if unknown := sorted(set(named) - set(codes)):
+                raise ValueError(f"{where}: {unknown[0]} is not studied in this cohort; studied: {', '.join(codes)}")
         self.keys["icd10"] = codes
         self._tell("icd10")
 
@@ -103,14 +104,14 @@ class Dimensions:
             )
 
     def cells(self, stage: Stage) -> list[Cell]:
-        """Return the chosen cells of a stage; few-shot stages are for the codes that the settings name."""
+        """Return the chosen cells of a stage; those of some groups are for the codes that the settings name."""
         wanted = {"organ": self.choice.organs, "icd10": self.choice.icd10}
-        few_shot = self.workspace.settings.few_shot.codes
         found: list[dict[str, str]] = [{}]
         for name in stage.spec.dimensions:
             keys = list(wanted.get(name) or self.keys[name])
-            if name == "icd10" and stage.group == "few_shot":
-                keys = [key for key in keys if key in few_shot]
+            if name == "icd10" and stage.group in OF_NAMED_CODES:
+                named = self.workspace.settings.named_codes[OF_NAMED_CODES[stage.group]]
+                keys = [key for key in keys if key in named]
             found = [{**cell, name: key} for cell in found for key in keys]
         return [cell_of(cell) for cell in found]
 

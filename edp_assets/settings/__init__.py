@@ -150,15 +150,21 @@ class Settings(Section):
             raise ValueError(
                 f"gwas.stored_max_p ({stored:g}) must be at least {wanted:g}: loci are made of stored rows"
             )
-        lacking = sorted(set(self.few_shot.codes) - set(self.gwas.full_codes))
         if self.loco.enabled and self.gwas.engine != "projection":
             raise ValueError(
                 f"loco.enabled is for the projection; gwas.engine is {self.gwas.engine!r}, which makes predictions of "
                 "its own: leave [loco] out"
             )
-        if stored < 1 and lacking:
-            raise ValueError(f"few_shot compares all variants of {lacking[0]}: name it in gwas.full_codes as well")
+        for where, codes in self.named_codes.items():
+            lacking = sorted(set(codes) - set(self.gwas.full_codes))
+            if stored < 1 and lacking:
+                raise ValueError(f"{where} compares all variants of {lacking[0]}: name it in gwas.full_codes as well")
         return self
+
+    @property
+    def named_codes(self) -> dict[str, tuple[str, ...]]:
+        """The few studied codes that more is made of, by what names them; all their variants are compared."""
+        return {"[few_shot] codes": self.few_shot.codes, "[evidence] unadjusted_codes": self.evidence.unadjusted_codes}
 
     @property
     def engine(self) -> EngineSettings:

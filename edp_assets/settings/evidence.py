@@ -12,7 +12,7 @@ from edp_assets.settings.section import Section
 class EvidenceSettings(Section):
     """What embeddings are tried on (paper, Tables 3 and 4)."""
 
-    without_effect = frozenset({"sizes", "sizes_organs"})
+    without_effect = frozenset({"sizes", "sizes_organs", "unadjusted_codes"})
 
     scans: int = Field(1000, ge=20, description="scans of an organ, at random, that encoders and controls are tried on")
     pixel_components: int = Field(20, ge=1, description="principal components of the pixels, the linear control")
@@ -29,4 +29,9 @@ class EvidenceSettings(Section):
         (), description="ViT sizes whose associations are compared (Table 6); none: not made"
     )
     sizes_organs: tuple[str, ...] = Field((), description="organs that sizes are compared in; none named: all")
+    unadjusted_codes: tuple[str, ...] = Field(
+        (),
+        description="codes, or set.label, whose classifier-guided scores are also associated as they are of embeddings "
+        "that nothing was regressed out of, in the organs with adjust_for (Figure 5); each reads the genotypes",
+    )
     seed: int = Field(0, ge=0, description="scans, folds, permutations, and weights of the untrained control")

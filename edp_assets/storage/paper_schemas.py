@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, Column, Schema, Vector
+from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, VARIANT_STATISTICS, Column, Schema, Vector
 
 INTERVAL = "of its 95% interval"
 _COUNTS: Schema = {
@@ -98,10 +98,29 @@ PAPER: dict[str, Schema] = {
         "n": Column(pl.Int64, "people who have both"),
         "roc_auc": Column(pl.Float64, "of a code: that a case scores higher than another person", nullable=True),
     },
+    "adjustment_genes": {
+        **PHENOTYPE,
+        "adjustment": Column(pl.String, "factors regressed out of the embeddings, comma separated"),
+        "gene": Column(pl.String, "gene that the phenotype hits before or after the embeddings are adjusted"),
+        "gene_id": Column(pl.String, "Ensembl gene id", nullable=True),
+        "rsid": Column(pl.String, "the gene's most significant variant, before or after"),
+        "chromosome": VARIANT_STATISTICS["chromosome"],
+        "base_pair_location": VARIANT_STATISTICS["base_pair_location"],
+        "neg_log_10_p_before": Column(pl.Float32, "-log10 p of that variant before; null: not tested", nullable=True),
+        "neg_log_10_p_after": Column(
+            pl.Float32, "likewise after; null: not tested, or the score is not selected", nullable=True
+        ),
+        "hit_before": Column(pl.Boolean, "whether a variant of the gene is associated before"),
+        "hit_after": Column(pl.Boolean, "likewise after"),
+    },
     "paper_figures": {
         "encoder": ENCODER,
         "organ": ORGAN,
-        "figure": Column(pl.String, "figure_4: Manhattan plots of the code and its EDPs, one under another"),
+        "figure": Column(
+            pl.String,
+            "Manhattan plots, one under another; figure_4: of the code and its EDPs; figure_5: of its "
+            "classifier-guided score before and after embeddings are adjusted",
+        ),
         "icd10": Column(pl.String, "ICD-10 code"),
         "path": Column(pl.String, "PNG file, relative to EDP_HOME"),
     },
@@ -117,7 +136,8 @@ PAPER: dict[str, Schema] = {
     "evidence_age": _predicted(paper_mean_absolute_error=_PAPER),
     "evidence_volume": _predicted(paper_pearson_r=_PAPER, paper_mean_absolute_error_percent=_PAPER),
 }
-"""The paper's Tables 1 to 4 and 6 with their controls; what scores go with and look at. All are in the warehouse."""
+"""The paper's Tables 1 to 4 and 6 with their controls; what adjustment does; what scores go with and look at.
+All are in the warehouse."""
 
 SIZES: dict[str, Schema] = {
     "size_embeddings": {
@@ -137,6 +157,7 @@ PAPER_KEYS: dict[str, tuple[str, ...]] = {
     "evidence_sizes": ("size", "weights"),
     "size_embeddings": ("size", "weights", "eid"),
     "score_correlations": ("icd10", "method", "cluster", "with_what"),
+    "adjustment_genes": ("gene",),
     "paper_figures": ("figure",),
     "interpretation_figures": ("figure", "method", "cluster"),
     "evidence_age": ("features", "organ"),

@@ -294,7 +294,7 @@ SCHEMAS: dict[str, Schema] = {
 """Every stored table by name."""
 
 FEW_SHOT = ("phenotype_models", "edp_scores", "gwas_summary_stats", "lead_variants", "gene_hits")
-SCHEMAS |= {f"few_shot_{name}": SCHEMAS[name] for name in FEW_SHOT}
+SCHEMAS |= {f"few_shot_{n}": SCHEMAS[n] for n in FEW_SHOT} | {f"unadjusted_{n}": SCHEMAS[n] for n in FEW_SHOT[2:]}
 SCHEMAS |= EVIDENCE | ANCESTRY | PHENOME | PAPER | SIZES | WITHDRAWALS
 SCHEMAS["failed_checks"] = SCHEMAS["asset_checks"]
 
@@ -344,7 +344,7 @@ WAREHOUSE_TABLES = (
     "cluster_enrichment",
     "lead_variants",
     "gene_hits",
-    *(f"few_shot_{name}" for name in FEW_SHOT[3:]),
+    *(f"{kind}_{name}" for kind in ("few_shot", "unadjusted") for name in FEW_SHOT[3:]),
     "few_shot_comparison",
     "asset_checks",
     "excluded",
@@ -360,7 +360,7 @@ WAREHOUSE_VIEWS = (
     "adjusted_embeddings",
     "edp_scores",
     "gwas_summary_stats",
-    *(f"few_shot_{name}" for name in FEW_SHOT[1:3]),
+    *(name for name in SCHEMAS if name.endswith(("_edp_scores", "_gwas_summary_stats"))),
     "phewas",
     "trained_on",
 )

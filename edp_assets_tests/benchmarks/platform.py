@@ -168,7 +168,11 @@ def main(organs: int, codes: int, people: int, say: Callable[[str], None]) -> No
         home.prepare()
         home.bind(Path(folder) / "cohort")
         plant(Workspace(home))
-        wanted = [s for s in REGISTRY.values() if s.spec.asset[-1] not in LEFT_OUT and s.group != "few_shot"]
+        wanted = [
+            s
+            for s in REGISTRY.values()
+            if s.spec.asset[-1] not in LEFT_OUT and s.group not in ("few_shot", "adjustment")
+        ]
         wanted = [s for s in wanted if s.spec.asset[0] not in ("video_mae", "imagenet", "untrained", "hand_made")]
         choice = Choice(select=" or ".join(f'key:"{"/".join(s.spec.asset)}"' for s in wanted))
         steps = {"first fill": [], "no change": [], f"{CHANGED} codes changed": code_names(codes)[:CHANGED]}

@@ -42,7 +42,7 @@ def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = (folder / "cohort.toml").read_text()
     config = re.sub("codes = .*", 'codes = ["K76", "I10", "J45", "M54"]', config, count=1)
     config = re.sub("min_cases = .*", "min_cases = 1", config)
-    config = re.sub(r"\[few_shot\]\n.*\n.*\n", "", config)
+    config = re.sub(r"\[few_shot\]\n.*\n.*\n|unadjusted_codes = .*\n", "", config)
     (folder / "cohort.toml").write_text(config)
     return folder
 

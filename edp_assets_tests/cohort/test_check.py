@@ -335,3 +335,14 @@ def test_check_cohort__gene_tables_of_the_wrong_kind_are_refused(
     (cohort_folder / "genes.csv").write_text("gene,chromosome,start,end\nFTO,16,2,9\n")
     (problem,) = check_cohort(cohort_folder, deep=False)
     assert "(v2g_scored) is of GRCh38, the genotypes are of GRCh37" in problem.found
+
+
+@pytest.mark.parametrize(("section", "name"), [("few_shot", "codes"), ("evidence", "unadjusted_codes")])
+def test_check_cohort__named_codes_that_are_not_studied_are_refused(
+    cohort_folder: Path, section: str, name: str
+) -> None:
+    path = cohort_folder / "cohort.toml"
+    path.write_text(f'{path.read_text()}\n[{section}]\n{name} = ["I5O", "I50"]\n')
+    (problem,) = check_cohort(cohort_folder, deep=False)
+    assert (problem.severity, problem.where) == ("refused", f"[{section}] {name}")
+    assert problem.found.startswith("'I5O'")

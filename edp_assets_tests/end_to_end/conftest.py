@@ -33,6 +33,7 @@ def make_small(cohort: Path) -> None:
     text = re.sub("min_cases = .*", "min_cases = 5", text)
     text = re.sub("codes = .*", 'codes = ["K76", "I10", "J45"]', text, count=1)
     text = text.replace('codes = ["K76"]\nfraction = 0.2', 'codes = ["I10"]\nfraction = 0.2')
+    text = re.sub("unadjusted_codes = .*", 'unadjusted_codes = ["I10"]', text)
     text = re.sub("\nepochs = .*", "\nepochs = 1", text)
     text = text.replace('labels = ["metformin"]', 'labels = ["metformin"]\nmin_cases = 3')
     text = text.replace("patch = 6\nresolution = 48", "patch = 8\nresolution = 48")

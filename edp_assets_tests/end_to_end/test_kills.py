@@ -27,8 +27,8 @@ KILLS = 32
 SELECT = " and ".join(
     f"not {part}"
     for part in (
-        "group:evidence", "group:few_shot", 'key:"mae/cluster_alternatives"', 'key:"mae/phenotype_figures"',
-        'key:"mae/association_figures"', 'key:"mae/regional_figures"',
+        "group:evidence", "group:few_shot", "group:adjustment", 'key:"mae/cluster_alternatives"',
+        'key:"mae/phenotype_figures"', 'key:"mae/association_figures"', 'key:"mae/regional_figures"',
     )
 )  # fmt: skip
 """All but evidence and pictures, which take the longest and are stored as everything else is."""

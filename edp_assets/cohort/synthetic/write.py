@@ -94,6 +94,7 @@ checkpoint_seconds = 20
 [encoders.untrained]
 [evidence]
 scans = 1200
+unadjusted_codes = ["N18", "I50"]
 """
 ORGAN_TOML = """\
 [organs.{organ}]
