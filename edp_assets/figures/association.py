@@ -64,9 +64,10 @@ def stacked_manhattans(panels: Sequence[Panel], threshold: float = 5e-8, title: 
     fig = new_figure(10, 3.1 * len(panels) + 0.5, title)
     fig.get_layout_engine().set(h_pad=0.08)  # type: ignore[union-attr, call-arg]
     axes = fig.subplots(len(panels), 1, squeeze=False).ravel()
-    # Titles first: the labels are placed once all axes have the size they keep.
+    # Titles and the axis's name first: the labels are placed once all axes have the size they keep.
     for ax, panel in zip(axes, panels, strict=True):
         ax.set_title(panel.name, fontsize=FONT, color=INK, loc="left")
+    axes[-1].set_xlabel("chromosome", fontsize=FONT, color=INK)
     for ax, panel in zip(axes, panels, strict=True):
         draw_manhattan(ax, panel.stats, panel.genes, threshold)
         if ax is not axes[-1]:
