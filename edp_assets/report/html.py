@@ -13,6 +13,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from edp_assets.report.names import EVIDENCE, INDEX, METHODS, href
+from edp_assets.report.results import SHOWN_DIGITS
 
 if TYPE_CHECKING:
     from edp_assets.figures.specification import Figure
@@ -114,7 +115,7 @@ def _cell(value: object) -> tuple[str, str | None]:
         return f"{value:,}", str(value)
     if isinstance(value, float):
         # A p-value of many zeros keeps its digits; a large number its units.
-        return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"), repr(value)
+        return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{SHOWN_DIGITS}g}"), repr(value)
     return str(value), None
 
 

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 
 from edp_assets.storage import warehouse
 from edp_assets.storage.schemas import SCHEMAS, empty
+
+SHOWN_DIGITS = 3
+"""Significant digits of a fraction on a page."""
 
 BY_CELL = (
     "phenotype_selection",
@@ -98,8 +102,12 @@ class Results:
 
 
 def content_of(frame: pl.DataFrame) -> str:
-    """Return a hash of a frame's rows and column names; the same of all that have no row."""
-    return digest([frame.columns, frame.rows()] if frame.height else [])
+    """Return a hash of a frame's rows and column names; the same of all that have no row.
+
+    Of fractions what a page shows: a case more of one code moves what every score has in common with it, by less.
+    """
+    shown = frame.with_columns(cs.float().round_sig_figs(SHOWN_DIGITS))
+    return digest([frame.columns, shown.rows()] if frame.height else [])
 
 
 def digest(value: object) -> str:

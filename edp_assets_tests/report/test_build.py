@@ -118,6 +118,17 @@ def test_build_report__a_table_of_the_whole_cohort_writes_no_cell_of_another_cod
     assert stored.version[:16] in (folder / "methods.html").read_text()
 
 
+@pytest.mark.parametrize(("value", "pages"), [(0.12341, 1), (0.125, 2)])
+def test_build_report__a_number_that_shows_the_same_writes_no_page(planted: Planted, value: float, pages: int) -> None:
+    label = {"encoder": "mae", "organ": "liver", "icd10": "K76", "method": "classifier"}
+    for r in (0.1234, value):
+        rows = filled("score_correlations", [{**label, "pearson_r": r}])
+        planted.store("mae/score_correlations", "score_correlations", rows, organ="liver")
+        planted.mirror()
+        told, _ = build(planted)
+    assert told.startswith(f"report: {pages} pages written")
+
+
 def test_build_report__pages_of_retired_codes_go_and_other_files_stay(planted: Planted) -> None:
     _, folder = build(planted)
     (folder / "notes.html").write_text("mine")
