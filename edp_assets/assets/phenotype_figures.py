@@ -18,10 +18,8 @@ from edp_assets.storage.lake import Stored, cell_of
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partitions
 
-BEST = 6
+BEST = 3
 """Clusters, and codes of the classifier, that have a figure of their own: those of the smallest p."""
-SHOWN = 3
-"""Clusters whose figure is metadata as well: at a biobank's size one is 200 kB, which Dagster's event log keeps."""
 
 DRAWN = (
     "icd10", "method", "cluster", "roc_auc_out_of_fold", "p_rank_sum", "p_fisher", "percentage", "selected"
@@ -52,10 +50,10 @@ def phenotype_figures(
         title = f"{organ}: codes of the clusters"
         album.add("percentage_pval", partial(draw.percentage_pval, clustering, title, max_p=max_p))
         umap, labels = clusters.select("umap_1", "umap_2").to_numpy(), clusters["cluster"].to_numpy()
-        for rank, cluster in enumerate(enriched_clusters(clustering)):
+        for cluster in enriched_clusters(clustering):
             own = clustering.filter(pl.col("cluster") == cluster)
             drawn = partial(draw.cluster_enrichment, umap, labels, cluster, own, organ, max_p=max_p)
-            album.add("cluster_enrichment", drawn, cluster=cluster, shown=rank < SHOWN)
+            album.add("cluster_enrichment", drawn, cluster=cluster)
     for code, auc, text in best_codes(classifier).iter_rows():
         scores = edp_scores.partition(cell_of({"organ": organ, "icd10": code})).scan()
         own = scores.filter(pl.col("method") == "classifier").select("eid", "score").collect()

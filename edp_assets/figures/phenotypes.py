@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from edp_assets.figures.codes import CodePalette, best_codes, code_points, draw_key, label_codes
 from edp_assets.figures.colours import CYCLE, GREY, INK, ORANGE, PALE, VERMILION
-from edp_assets.figures.render import FONT, SMALL, axes_points, lay_out, new_figure, style_axes
+from edp_assets.figures.render import FONT, SMALL, axes_points, new_figure, style_axes
 
+KEY_WIDTH = 2.4
+"""Inches beside panels that say what colours mean."""
 MIN_DENSITY, MAX_DENSITY = 10, 2000
 """Points that a density is drawn of: fewer are drawn as points, of more an even share is taken."""
 
@@ -85,23 +87,31 @@ def percentage_pval(enrichment: pl.DataFrame, title: str = "", *, max_p: float =
     clusters = sorted(table["cluster"].unique().to_list())
     columns = min(4 if len(clusters) > 6 else 3, max(1, len(clusters)))
     rows = max(1, math.ceil(len(clusters) / columns))
-    fig = new_figure(max(5.0, 3.4 * columns) + 2.0, max(3.6, 2.9 * rows) + 0.6, title)
+    width, height = max(5.0, 3.4 * columns) + KEY_WIDTH, max(3.6, 2.9 * rows) + 0.6
+    fig = new_figure(width, height, title)
+    fig.set_layout_engine(None)  # panels all alike have their places: to find them takes as long as to draw the figure
+    fig.subplots_adjust(
+        left=0.75 / width,
+        right=1 - KEY_WIDTH / width,
+        bottom=0.7 / height,
+        top=1 - 0.75 / height,
+        wspace=0.2,
+        hspace=0.3,
+    )
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes[len(clusters) :]:
         ax.set_axis_off()
     for ax, cluster in zip(axes, clusters, strict=False):
         style_axes(ax)
         ax.set_title(f"cluster {cluster}", fontsize=FONT, color=INK)
-    fig.get_layout_engine().set(h_pad=0.1)  # type: ignore[union-attr, call-arg]
     fig.supxlabel("% of the cluster that has the code", fontsize=FONT, color=INK)
     fig.supylabel(r"Fisher $-\log_{10}\,p$", fontsize=FONT, color=INK)
     palette = CodePalette(table, "neg_log_10_p_fisher")
     handles = [Line2D([], [], marker="o", linestyle="", color=c, markersize=6, label=n) for c, n in palette.legend()]
-    fig.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=SMALL)
+    fig.legend(handles=handles, loc="upper right", frameon=False, fontsize=SMALL)
     panels = [(ax, table.filter(pl.col("cluster") == cluster)) for ax, cluster in zip(axes, clusters, strict=False)]
     for ax, points in panels:
         _enrichment_points(ax, points, palette, max_p)
-    lay_out(fig)
     for ax, points in panels:
         best = best_codes(points, "neg_log_10_p_fisher", 4 if rows > 2 else 8)
         label_codes(ax, best, points, "percentage", "neg_log_10_p_fisher", axes_points(ax, laid_out=True))
