@@ -44,7 +44,7 @@ def test_daemon__refreshes_a_changed_label_within_two_minutes(
     os.utime(config, ns=(times.st_atime_ns, times.st_mtime_ns))
     lake, report, log = Workspace(home).lake, home.report / "index.html", tmp_path / "daemon.log"
     before, written = _statistics(lake.root), report.stat().st_mtime_ns
-    cases = set(lake.read(("icd10_cases",), cell_of({"icd10": "I10"}))["eid"])
+    cases = set(lake.read(("icd10_cases",), cell_of({"icd10": "J45"}))["eid"])
     healthy = next(eid for eid in lake.read(("scans",), cell_of({"organ": "liver"}))["eid"] if eid not in cases)
 
     with log.open("w") as out:
@@ -52,15 +52,15 @@ def test_daemon__refreshes_a_changed_label_within_two_minutes(
     try:
         wait(lambda: "no file of the cohort has changed" in log.read_text(), log, 60)
         with (cohort_copy / "diagnoses.csv").open("a") as file:
-            file.write(f"{healthy},I10,2020-01-01\n")
+            file.write(f"{healthy},J45,2020-01-01\n")
         wait(lambda: report.stat().st_mtime_ns > written, log, 120)
     finally:
         os.killpg(daemon.pid, signal.SIGTERM)
         daemon.wait(60)
-    assert healthy in set(lake.read(("icd10_cases",), cell_of({"icd10": "I10"}))["eid"])
+    assert healthy in set(lake.read(("icd10_cases",), cell_of({"icd10": "J45"}))["eid"])
     remade = {path for path, modified in _statistics(lake.root).items() if before[path] != modified}
     assert remade
-    assert all("icd10=I10" in path for path in remade)
+    assert all("icd10=J45" in path for path in remade)
 
 
 def _statistics(lake: Path) -> dict[str, int]:

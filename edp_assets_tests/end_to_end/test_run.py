@@ -229,8 +229,9 @@ def test_run__one_new_case_touches_only_its_code(finished: tuple[Path, str], coh
     assert done.returncode == 0, done.stderr
     changed = touched(before, files(home))
     assert any("edp_scores/icd10=J45" in name for name in changed)
-    # The figures of an organ show all codes, and how homogeneous clusters are is told of all together.
-    shared = ("/diagnoses/", "/icd10_codes/", "/phenotype_figures/", "/cluster_enrichment/", "evidence/clusterings/")
+    # Tables and figures of an organ tell of all its codes together.
+    shared = ("/diagnoses/", "/icd10_codes/", "/phenotype_figures/", "/cluster_enrichment/", "/score_correlations/",
+              "evidence/clusterings/", "evidence/hits_by_", "evidence/sizes/")  # fmt: skip
     assert all("icd10=J45" in name or any(part in name for part in shared) for name in changed), changed
     assert any("phewas/icd10=J45" in name for name in changed)
     # The phenome is a snapshot: its own phecode is in everybody's PheWAS once a new one is asked for.
