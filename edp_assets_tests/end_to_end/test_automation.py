@@ -19,7 +19,7 @@ from edp_assets.storage.lake import cell_of
 from edp_assets.storage.workspace import Workspace
 from edp_assets_tests.end_to_end.conftest import environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 DAEMON = (sys.executable, "-m", "dagster._daemon", "run", "-m", "edp_assets.definitions")
 
