@@ -16,6 +16,7 @@ from edp_assets.storage.lake import Cell, Stored, Together, cell_of
 from edp_assets.storage.schemas import conform, empty
 from edp_assets.storage.upstream import Partition, Partitions
 from edp_assets.storage.workspace import Workspace
+from edp_assets_tests.tiny_toml import COHORT
 
 N, VARIANTS = 200, 12
 EIDS = [f"{100 + i}" for i in range(N)]
@@ -24,19 +25,16 @@ Z = RNG.normal(size=(N, 3))
 AGE = RNG.normal(60, 5, N)
 CELL = cell_of({"organ": "liver", "icd10": "K76"})
 KEY = ["method", "cluster", "chromosome", "base_pair_location", "rsid"]
-HEAD = """
-[cohort]
-name = "tiny"
-genome_build = "GRCh37"
-participants = "participants.csv"
-diagnoses = "diagnoses.csv"
-scans = "scans.csv"
+HEAD = (
+    COHORT
+    + """
 [genotypes]
 path = "chr{chromosome}.bed"
 [organs.liver]
 [association]
 covariates = ["age"]
 """
+)
 TOML = f"{HEAD}min_maf = 0.05\nmin_mac = 10\nblock_variants = 4\n"
 
 

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,26 +35,40 @@ def content_of(draw: partial[Figure]) -> str:
 
 def drawn_before(path: Path, content: str) -> bytes | None:
     """Return the figure's file where it is there and was drawn of the same; None where it is to be drawn."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
             image.load()  # a file cut short is not the figure
             same = image.info.get(KEY) == content
-    except (FileNotFoundError, UnidentifiedImageError, OSError, SyntaxError):
+    except (OSError, SyntaxError):  # as Pillow says that there is none, or a damaged one
         return None
     return path.read_bytes() if same else None
 
 
+def hash_of_sources(about: str, *packages: str) -> str:
+    """Return a hash of packages' sources, templates and scripts included, and of what else is said."""
+    text = hashlib.sha256(about.encode())
+    for package in packages:
+        for file in _sources(files(package)):
+            text.update(file.read_bytes())
+    return text.hexdigest()
+
+
+def _sources(folder: Traversable) -> list[Traversable]:
+    found: list[Traversable] = []
+    for entry in sorted(folder.iterdir(), key=lambda each: each.name):
+        if entry.is_dir() and entry.name in ("templates", "static"):
+            found += _sources(entry)
+        elif entry.name.endswith((".py", ".j2", ".css", ".js")):
+            found.append(entry)
+    return found
+
+
 @cache
 def _drawing() -> str:
-    """Return a hash of this package's sources and of the library's version: others draw other figures."""
-    sources = sorted(files("edp_assets.figures").iterdir(), key=lambda file: file.name)
-    text = hashlib.sha256(f"{version('matplotlib')} {version('polars')}".encode())
-    for source in sources:
-        if source.name.endswith(".py"):
-            text.update(source.read_bytes())
-    return text.hexdigest()
+    """Return a hash of this package's sources and of the libraries' versions: others draw other figures."""
+    return hash_of_sources(f"{version('matplotlib')} {version('polars')}", "edp_assets.figures")
 
 
 def _add(update: Callable[[bytes], None], value: Any) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from edp_assets.figures.content import hash_of_sources
 from edp_assets.report.results import digest
 from edp_assets.storage.home import replace_bytes, replace_text
 
@@ -101,21 +100,7 @@ class _Manifest:
 @cache
 def version() -> str:
     """Return a hash of this package, the figures it draws and the library that draws them: others make other pages."""
-    text = hashlib.sha256(f"{FORMAT} {metadata.version('bokeh')}".encode())
-    for package in ("edp_assets.report", "edp_assets.figures"):
-        for file in _sources(files(package)):
-            text.update(file.read_bytes())
-    return text.hexdigest()
-
-
-def _sources(folder: Traversable) -> list[Traversable]:
-    found: list[Traversable] = []
-    for entry in sorted(folder.iterdir(), key=lambda each: each.name):
-        if entry.is_dir() and entry.name in ("templates", "static"):
-            found += _sources(entry)
-        elif entry.name.endswith((".py", ".j2", ".css", ".js")):
-            found.append(entry)
-    return found
+    return hash_of_sources(f"{FORMAT} {metadata.version('bokeh')}", "edp_assets.report", "edp_assets.figures")
 
 
 def _write_assets(folder: Path) -> None:

@@ -19,6 +19,7 @@ from edp_assets.storage.schemas import conform, empty
 from edp_assets.storage.upstream import Partition
 from edp_assets.storage.workspace import Workspace
 from edp_assets_tests.report.planted import filled
+from edp_assets_tests.tiny_toml import COHORT
 
 N = 700
 EIDS = [str(1000 + i) for i in range(N)]
@@ -26,13 +27,9 @@ RNG = np.random.default_rng(2)
 LATENT = RNG.normal(size=N)
 SEX = (np.arange(N) % 2).astype(float)
 CELL, OTHER = (cell_of({"organ": "liver", "icd10": code}) for code in ("K76", "E11"))
-TOML = """
-[cohort]
-name = "tiny"
-genome_build = "GRCh37"
-participants = "participants.csv"
-diagnoses = "diagnoses.csv"
-scans = "scans.csv"
+TOML = (
+    COHORT
+    + """
 traits = "traits.csv"
 trait_dictionary = "dictionary.csv"
 phecode_map = "phecode_map.csv"
@@ -43,6 +40,7 @@ channels = ["fat"]
 [phewas]
 min_people = 100
 """
+)
 PARTICIPANTS = pl.DataFrame(
     {
         "eid": EIDS, "age": RNG.normal(60, 5, N), "sex": SEX, "bmi": [None, *RNG.normal(27, 4, N - 1)],

@@ -10,16 +10,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from edp_assets_tests.tiny_toml import COHORT
+
 EIDS = [str(1000001 + i) for i in range(8)]
 IMAGED = EIDS[:6]
 
-TOML = """
-[cohort]
-name = "tiny"
-genome_build = "GRCh37"
-participants = "participants.csv"
-diagnoses = "diagnoses.csv"
-scans = "scans.csv"
+TOML = (
+    COHORT
+    + """
 variant_to_gene = "variant_to_gene.csv"
 [genotypes]
 path = "genotypes/all.bed"
@@ -28,6 +26,7 @@ codes = ["K76", "I50"]
 min_cases = 2
 [organs.liver]
 """
+)
 
 
 def write_nifti(path: Path, data: np.ndarray, spacing: float = 2.0) -> None:

@@ -11,18 +11,16 @@ from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.workspace import Fingerprints, StageSpec, Workspace
 from edp_assets_tests.report.planted import filled
+from edp_assets_tests.tiny_toml import COHORT
 
-TOML = """
-[cohort]
-name = "tiny"
-genome_build = "GRCh37"
-participants = "participants.csv"
-diagnoses = "diagnoses.csv"
-scans = "scans.csv"
+TOML = (
+    COHORT
+    + """
 [genotypes]
 path = "all.bed"
 [organs.liver]
 """
+)
 SPEC = StageSpec(
     ("phenome_traits",), (), "phenome_traits", "1",
     inputs={"participants": ("participants",), "diagnoses": ("diagnoses",)}, snapshot_of=("diagnoses",),

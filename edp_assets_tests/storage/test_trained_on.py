@@ -16,19 +16,17 @@ from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Stored, cell_of
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.workspace import Fingerprints, Workspace
+from edp_assets_tests.tiny_toml import COHORT
 
-TOML = """
-[cohort]
-name = "tiny"
-genome_build = "GRCh37"
-participants = "participants.csv"
-diagnoses = "diagnoses.csv"
-scans = "scans.csv"
+TOML = (
+    COHORT
+    + """
 withdrawn = "withdrawn.csv"
 [genotypes]
 path = "all.bed"
 [organs.liver]
 """
+)
 LIVER, CROPS = cell_of({"organ": "liver"}), ("masked_crops",)
 SPEC = ENCODERS["mae"].encoder.spec
 

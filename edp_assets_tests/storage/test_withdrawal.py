@@ -21,20 +21,18 @@ from edp_assets.storage.lake import Cell, Exclusion, Stored, cell_of
 from edp_assets.storage.schemas import SCHEMAS, empty
 from edp_assets.storage.withdrawal import carry_out, remove_retired, withdrawals
 from edp_assets.storage.workspace import Asset, Workspace
+from edp_assets_tests.tiny_toml import COHORT
 
-TOML = """
-[cohort]
-name = "tiny"
-genome_build = "GRCh37"
-participants = "participants.csv"
-diagnoses = "diagnoses.csv"
-scans = "scans.csv"
+TOML = (
+    COHORT
+    + """
 withdrawn = "withdrawn.csv"
 [genotypes]
 path = "all.bed"
 [organs.liver]
 [organs.heart]
 """
+)
 STAY, GOES = [f"{1000000 + 7 * i}" for i in range(200)], "5318008"
 LIVER, HEART = cell_of({"organ": "liver"}), cell_of({"organ": "heart"})
 K76, RETIRED = (cell_of({"organ": "liver", "icd10": code}) for code in ("K76", "Z99"))

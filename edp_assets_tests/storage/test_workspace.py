@@ -10,18 +10,16 @@ import pytest
 from edp_assets.storage.home import Home
 from edp_assets.storage.workspace import Workspace
 from edp_assets_tests.science.genetics.bgen_writer import hard_calls, write_bgen
+from edp_assets_tests.tiny_toml import COHORT
 
-TOML = """
-[cohort]
-name = "tiny"
-genome_build = "GRCh37"
-participants = "participants.csv"
-diagnoses = "diagnoses.csv"
-scans = "scans.csv"
+TOML = (
+    COHORT
+    + """
 [genotypes]
 path = "all.bgen"
 [organs.liver]
 """
+)
 G = np.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
 
 
