@@ -12,6 +12,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from edp_assets.checks.findings import rows_of
+from edp_assets.science.findings import Finding
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.schemas import polars_schema
 from edp_assets.storage.verdicts import GATES, LOOKS, TABLE, Gate, Look, Verdict, Verdicts, blocking
@@ -63,16 +65,16 @@ def register(
 def register_look(
     spec: StageSpec,
     checks: Mapping[str, str],
-    evaluate: Callable[[StageSpec, Workspace, Cell, bool], pl.DataFrame],
+    evaluate: Callable[[StageSpec, Workspace, Cell, bool], list[Finding]],
 ) -> None:
     """Make these the checks of an asset that a glance at its files evaluates, beside those whose verdicts are kept.
 
     Args:
         spec: the asset's.
         checks: name -> what it looks at.
-        evaluate: makes a partition's rows of `asset_checks`, told whether it is current (see `Look`).
+        evaluate: finds what there is of a partition, told whether it is current (see `Look`).
     """
-    LOOKS[spec.asset] = Look(spec, dict(checks), partial(evaluate, spec))
+    LOOKS[spec.asset] = Look(spec, dict(checks), partial(evaluate, spec), partial(rows_of, spec))
 
 
 def look_definition() -> dg.AssetChecksDefinition:
@@ -122,8 +124,8 @@ def _all_looks(verdicts: Verdicts, look: Look, *, make: bool) -> tuple[pl.DataFr
         return pl.concat([_NONE, *frames]), {"stored_partitions": len(cells), "looked_at": 0}
     compared = "row_counts" in look.checks
     stale = verdicts.workspace.stale_cells(look.spec, cells) if compared else cells
-    found = [(cell, verdicts.look(asset, cell, current=cell not in stale)) for cell in cells]
-    frames = [_with_partition(rows, cell) for cell, rows in found if rows is not None]
+    found = [(cell, verdicts.look(asset, cell, current=cell not in stale) or []) for cell in cells]
+    frames = [_with_partition(look.rows(cell, findings), cell) for cell, findings in found]
     counts = {"stored_partitions": len(cells), "looked_at": len(cells)}
     return pl.concat([_NONE, *frames]), counts | ({"current": len(cells) - len(stale)} if compared else {})
 

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from edp_assets.assets.stage import REGISTRY
-from edp_assets.checks.findings import rows_of
 from edp_assets.checks.gates import register_look
 from edp_assets.science.findings import Finding
 from edp_assets.storage.lake import Cell, Lake
@@ -30,7 +29,7 @@ ROW_COUNTS = "Rows against those of the stage before, less those left out and co
 _BATCH = 65_536
 
 
-def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell, current: bool) -> pl.DataFrame:
+def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell, current: bool) -> list[Finding]:
     """Return what is found of one stored partition; `current`: rows can be compared with those of its inputs."""
     settings = workspace.settings.checks
     path = workspace.lake.path(spec.asset, cell)
@@ -39,7 +38,7 @@ def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell, current: bool) -
         try:
             problems = list(schema_problems(workspace.lake, spec.asset, cell, spec.table))
         except FileNotFoundError:
-            return rows_of(spec, cell, [])
+            return []
         remedy = f"delete {path} and run again: it is made anew; who replaced it, or why it broke, is worth knowing"
         findings = [
             Finding("schema", name, settings.schema_.severity, False, value, threshold, told, remedy)
@@ -62,7 +61,7 @@ def evaluate(spec: StageSpec, workspace: Workspace, cell: Cell, current: bool) -
                 "(until then [checks.row_counts] severity = 'warn')"
             )
             findings.append(Finding("row_counts", "rows", severity, rows == wanted, rows, wanted, told, remedy))
-    return rows_of(spec, cell, findings)
+    return findings
 
 
 Problem = tuple[str, float, float, str]

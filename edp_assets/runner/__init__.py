@@ -13,11 +13,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from edp_assets.assets.stage import REGISTRY
+from edp_assets.assets.stage import REGISTRY, Stage
 from edp_assets.checks.people import is_clean, withdrawn_found
 from edp_assets.runner import changes
 from edp_assets.runner.choice import Choice, Dimensions, chosen_stages, describe, reasons
-from edp_assets.runner.execute import StageFailedError, end_orphans, tell_checks, tell_looks
+from edp_assets.runner.execute import StageFailedError, end_orphans, tell_checks
 from edp_assets.runner.holding import Failed, Holding
 from edp_assets.runner.places import places_of
 from edp_assets.runner.retry import retry
@@ -74,57 +74,66 @@ def run(workspace: Workspace, choice: Choice, say: Say) -> Outcome:
     outcome = Outcome()
     stages = chosen_stages(choice, workspace.settings.encoders)
     _tidy(workspace)
-    with dg.DagsterInstance.get() as instance, places_of(workspace, instance) as places:
+    gates: list[Stage] = []
+    with (
+        dg.DagsterInstance.get() as instance,
+        places_of(workspace, instance) as places,
+        mirror.gathering(workspace.home, workspace.lake) as gathered,
+    ):
         end_orphans(instance, say)
         bring_warehouse_up_to_date(workspace, say)
         withdrawing = Withdrawing(workspace, instance, choice, say)
         dimensions = Dimensions(workspace, instance, choice)
         dimensions.require_codes(stages)
         holding = Holding(Verdicts(workspace))
-        for number, stage in enumerate(stages, 1):
-            name = "/".join(stage.spec.asset)
-            cells = dimensions.cells(stage)
-            held = holding.of(stage.spec, cells)
-            cells = [cell for cell in cells if cell not in held]
-            anew = choice.phenome if stage.spec.snapshot_of else choice.retrain
-            stale = workspace.stale_cells(stage.spec, cells, anew=anew)
-            if stage.spec.kept_despite:
-                for line in kept_lines(workspace, stage.spec, [cell for cell in cells if cell not in stale]):
-                    say(f"    {line}")
-            if stage.spec.snapshot_of and set(workspace.stale_cells(stage.spec, cells, anew=True)) - set(stale):
-                say(f"    {name}: kept, a snapshot of {', '.join(stage.spec.snapshot_of)} that have changed since; "
-                    f"`edp refresh {workspace.home.cohort_folder()} --phenome` takes another")  # fmt: skip
-            # Before anything is built on a file it is looked at: of what is current it was, when that was built.
-            held += (unfit := holding.of(stage.spec, list(stale), look=True))
-            outcome.current[name] = len(cells) - len(stale)
-            stale = {cell: why for cell, why in stale.items() if cell not in unfit}
-            if held:
-                outcome.held[name] = len(held)
-                say(f"[{number}/{len(stages)}] {name} held by what failed upstream: {describe(held) or 'all'}")
-            if stale:
-                what = f" {describe(list(stale))}" if stage.spec.dimensions else ""
-                say(f"[{number}/{len(stages)}] {name}{what}{reasons(stale)}")
-                if again := sorted(set(stale) & set(workspace.set_aside(stage.spec.asset))):
-                    say(f"    {len(again)} of them because a damaged file was set aside: {describe(again)}")
-                before, rows = time.monotonic(), changes.rows_of(workspace, stage.spec, stale)
-                failed = places.make(stage, list(stale))
-                outcome.made[name] = len(stale) - len(failed)
-                lost = f", {len(failed)} of {len(stale)} failed" if failed else ""
-                say(f"[{number}/{len(stages)}] {name} done in {time.monotonic() - before:.1f} s{lost}")
-                outcome.changes += changes.told(stage.spec, rows, changes.rows_of(workspace, stage.spec, stale))
-                if failed:
-                    holding.fail(stage.spec.asset, failed)
-            if stage.spec.asset in GATES and (holding.check(stage.spec.asset, cells, say) or stale):
-                tell_checks(instance, stage)
-            if stage.spec.asset == CODES:
-                dimensions.add_codes()
-                withdrawing.remove_retired()
+        try:
+            for number, stage in enumerate(stages, 1):
+                name = "/".join(stage.spec.asset)
+                cells = dimensions.cells(stage)
+                held = holding.of(stage.spec, cells)
+                cells = [cell for cell in cells if cell not in held]
+                anew = choice.phenome if stage.spec.snapshot_of else choice.retrain
+                stale = workspace.stale_cells(stage.spec, cells, anew=anew)
+                if stage.spec.kept_despite:
+                    for line in kept_lines(workspace, stage.spec, [cell for cell in cells if cell not in stale]):
+                        say(f"    {line}")
+                if stage.spec.snapshot_of and set(workspace.stale_cells(stage.spec, cells, anew=True)) - set(stale):
+                    say(f"    {name}: kept, a snapshot of {', '.join(stage.spec.snapshot_of)} that have changed since; "
+                        f"`edp refresh {workspace.home.cohort_folder()} --phenome` takes another")  # fmt: skip
+                # Before anything is built on a file it is looked at: of what is current it was, when that was built.
+                held += (unfit := holding.of(stage.spec, list(stale), look=True))
+                outcome.current[name] = len(cells) - len(stale)
+                stale = {cell: why for cell, why in stale.items() if cell not in unfit}
+                if held:
+                    outcome.held[name] = len(held)
+                    say(f"[{number}/{len(stages)}] {name} held by what failed upstream: {describe(held) or 'all'}")
+                if stale:
+                    what = f" {describe(list(stale))}" if stage.spec.dimensions else ""
+                    say(f"[{number}/{len(stages)}] {name}{what}{reasons(stale)}")
+                    if again := sorted(set(stale) & set(workspace.set_aside(stage.spec.asset))):
+                        say(f"    {len(again)} of them because a damaged file was set aside: {describe(again)}")
+                    before, rows = time.monotonic(), changes.rows_of(workspace, stage.spec, stale)
+                    failed = places.make(stage, list(stale))
+                    outcome.made[name] = len(stale) - len(failed)
+                    lost = f", {len(failed)} of {len(stale)} failed" if failed else ""
+                    say(f"[{number}/{len(stages)}] {name} done in {time.monotonic() - before:.1f} s{lost}")
+                    outcome.changes += changes.told(stage.spec, rows, changes.rows_of(workspace, stage.spec, stale))
+                    if failed:
+                        holding.fail(stage.spec.asset, failed)
+                if stage.spec.asset in GATES and (holding.check(stage.spec.asset, cells, say) or stale):
+                    gates.append(stage)
+                if stage.spec.asset == CODES:
+                    dimensions.add_codes()
+                    withdrawing.remove_retired()
+        except StageFailedError:
+            tell_checks(instance, gates, [], people=False)
+            raise
         outcome.holds, outcome.failed = holding.told(), holding.failed()
         outcome.retry = retry(choice, holding, dimensions.keys)
+        gathered.bring()
         bring_warehouse_up_to_date(workspace, say)
         made = [stage for stage in stages if "/".join(stage.spec.asset) in outcome.made]
-        if made or not is_clean(workspace):
-            tell_looks(instance, made)
+        tell_checks(instance, gates, made, people=bool(made) or not is_clean(workspace))
         outcome.withdrawn = withdrawn_found(workspace)
         withdrawing.tell_proof(is_clean(workspace))
         outcome.withdrawals = withdrawal_lines(workspace)

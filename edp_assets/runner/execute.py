@@ -47,7 +47,7 @@ def materialise(
     if first:
         start, end = ("|".join(key for _, key in cell) for cell in (first, last))
         tags |= {"dagster/asset_partition_range_start": start, "dagster/asset_partition_range_end": end}
-    # Checks are told once an asset, not once a range: `tell_checks`.
+    # Checks are told once a run, not once a range: `tell_checks`.
     job = graph.resolve_implicit_global_asset_job_def().get_subset(
         asset_selection={stage.definition.key}, asset_check_selection=set()
     )
@@ -65,23 +65,25 @@ def materialise(
     return {}
 
 
-def tell_checks(instance: dg.DagsterInstance, stage: Stage) -> None:
-    """Tell Dagster the verdicts of an asset's partitions as results of its checks."""
-    checks = {dg.AssetCheckKey(stage.definition.key, name) for name in GATES[stage.spec.asset].checks}
-    job = graph.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=checks)
-    job.execute_in_process(instance=instance, tags={RUN_TAG: "true", STORED_ONLY: "stored"}, run_config=QUIET)
+def tell_checks(instance: dg.DagsterInstance, gates: Iterable[Stage], made: Iterable[Stage], *, people: bool) -> None:
+    """Tell Dagster what checks found, as results of its own checks: once a run, since each telling is a run of its own.
 
-
-def tell_looks(instance: dg.DagsterInstance, stages: Iterable[Stage]) -> None:
-    """Tell Dagster of failed looks at the tables of these stages, and look for people who withdrew: once a run."""
+    Args:
+        instance: where the run is kept.
+        gates: the stages whose verdicts are told.
+        made: those whose failed looks are told.
+        people: look for people who withdrew, and tell of it.
+    """
+    named = [(stage, GATES) for stage in gates] + [(stage, LOOKS) for stage in made if stage.spec.asset in LOOKS]
     checks = {
-        dg.AssetCheckKey(stage.definition.key, name)
-        for stage in stages
-        for name in (LOOKS[stage.spec.asset].checks if stage.spec.asset in LOOKS else ())
+        dg.AssetCheckKey(stage.definition.key, name) for stage, of in named for name in of[stage.spec.asset].checks
     }
-    checks |= withdrawn_people.check_keys
-    job = graph.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=checks)
-    job.execute_in_process(instance=instance, tags={RUN_TAG: "true", STORED_ONLY: "stored"}, run_config=QUIET)
+    if people:
+        checks |= withdrawn_people.check_keys
+    if checks:
+        everything = graph.resolve_implicit_global_asset_job_def()
+        job = everything.get_subset(asset_selection=set(), asset_check_selection=checks)
+        job.execute_in_process(instance=instance, tags={RUN_TAG: "true", STORED_ONLY: "stored"}, run_config=QUIET)
 
 
 def end_orphans(instance: dg.DagsterInstance, say: Say) -> None:

@@ -6,6 +6,7 @@ Files may lie on a disk (`Path`) or in an object store (`UPath`, s3://...); what
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -104,10 +105,16 @@ def file_name(stem: str, suffix: str = "") -> str:
 def stored_files(folder: Location, name: str) -> dict[Cell, Location]:
     """Return the files of this name below an asset's folder, by cell, sorted; an object store is listed once."""
     found: dict[Cell, Location] = {}
-    for file in folder.glob(f"**/{name}"):
-        parts = file.parent.relative_to(folder).parts  # type: ignore[arg-type]
-        if all("=" in part for part in parts):
-            found[path_cell(parts)] = file
+    if isinstance(folder, Path):
+        for where, folders, files in os.walk(folder):
+            if name in files:
+                found[path_cell(Path(where).relative_to(folder).parts)] = Path(where, name)
+            folders[:] = [each for each in folders if "=" in each]
+    else:
+        for file in folder.glob(f"**/{name}"):
+            parts = file.parent.relative_to(folder).parts
+            if all("=" in part for part in parts):
+                found[path_cell(parts)] = file
     return dict(sorted(found.items()))
 
 

@@ -38,6 +38,7 @@ from edp_assets.storage.parquet_files import UNREADABLE, damage, open_file, read
 from edp_assets.storage.piece_files import PieceFiles
 from edp_assets.storage.stored import Exclusion, Stored, Together, write_exclusions, write_small
 from edp_assets.storage.table_files import Provenance, TableWriter, notes_of, provenance_of
+from edp_assets.storage.unchanged import Unchanged
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ __all__ = [
 
 ROW_GROUP = 65_536
 FEW = 16
+
+_PROVENANCES = Unchanged[Provenance | None]()
+"""The provenance of files that were read before: a run asks for that of each some ten times."""
 
 
 class Lake:
@@ -104,10 +108,15 @@ class Lake:
         The content hash is of the rows alone, so that a rebuild with the same result is seen to be the same.
         """
         pieces = PieceFiles(self._work(asset, cell), table, inputs)
-        if callable(stored.frames):
-            stored.frames = pieces.made(stored.frames)
-        self.write_together(asset, [cell], table, Together.of(stored), [inputs])
-        pieces.remove()
+        if isinstance(stored.frames, pl.DataFrame):
+            with self._writer(asset, cell, table) as writer:
+                writer.add(stored.frames)
+                self._finish(writer, stored, inputs)
+        else:
+            if callable(stored.frames):
+                stored.frames = pieces.made(stored.frames)
+            self.write_together(asset, [cell], table, Together.of(stored), [inputs])
+            pieces.remove()
         assert stored.provenance is not None  # noqa: S101
         return stored.provenance
 
@@ -117,10 +126,7 @@ class Lake:
         """Store partitions that are made in one go, each as `write` does; none is in its place before all are made."""
         threads = os.cpu_count() or 1
         with ExitStack() as stack:
-            writers = [
-                stack.enter_context(TableWriter(self.path(asset, cell), table, self._work(asset, cell)))
-                for cell in cells
-            ]
+            writers = [stack.enter_context(self._writer(asset, cell, table)) for cell in cells]
             pool = stack.enter_context(ThreadPoolExecutor(threads))
             adding: dict[int, Future[None]] = {}
             for place, frame in together.frames:
@@ -133,6 +139,9 @@ class Lake:
             for future in adding.values():
                 future.result()
             list(pool.map(self._finish, writers, together.members, inputs))
+
+    def _writer(self, asset: tuple[str, ...], cell: Cell, table: str) -> TableWriter:
+        return TableWriter(self.path(asset, cell), table, self._work(asset, cell))
 
     def _finish(self, writer: TableWriter, stored: Stored, inputs: str) -> None:
         """Bring a written partition into its place."""
@@ -220,14 +229,14 @@ class Lake:
             files = stored_files(self.folder(asset), "part.parquet")
             files = {cell: path for cell, path in files.items() if wanted is None or cell in wanted}
         found = {}
-        for (cell, path), footer in zip(files.items(), read_footers(list(files.values())), strict=True):
-            if isinstance(footer, FileNotFoundError):
+        for (cell, path), provenance in zip(files.items(), _provenances(list(files.values())), strict=True):
+            if isinstance(provenance, FileNotFoundError):
                 continue
-            if isinstance(footer, SealError):
-                log.warning("%s", self._damaged(asset, cell, path, str(footer)))
-            elif isinstance(footer, Exception):
-                raise footer
-            elif provenance := provenance_of(footer):
+            if isinstance(provenance, SealError):
+                log.warning("%s", self._damaged(asset, cell, path, str(provenance)))
+            elif isinstance(provenance, Exception):
+                raise provenance
+            elif provenance is not None:
                 found[cell] = provenance
         return found
 
@@ -320,3 +329,20 @@ class Lake:
                     if skip < frame.height:
                         yield frame.slice(skip)
                     skip = max(0, skip - frame.height)
+
+
+def _provenances(paths: Sequence[Location]) -> list[Provenance | Exception | None]:
+    """Return what files were made from (None where one does not say), or why that cannot be read."""
+    if paths and not isinstance(paths[0], Path):
+        return [each if isinstance(each, Exception) else provenance_of(each) for each in read_footers(paths)]
+    found: list[Provenance | Exception | None] = []
+    for path in paths:
+        try:
+            found.append(_PROVENANCES.of(path, _provenance))
+        except (OSError, SealError) as error:
+            found.append(error)
+    return found
+
+
+def _provenance(path: Location) -> Provenance | None:
+    return provenance_of(read_footer(path))

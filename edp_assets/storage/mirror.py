@@ -10,8 +10,9 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import IO
@@ -26,7 +27,11 @@ log = logging.getLogger(__name__)
 ALL = "all"
 """The asset of the mark that says that the whole warehouse is to be made again."""
 
+GATHER_SECONDS = 10.0
+"""How long what a run stored may wait for what else is stored meanwhile."""
+
 _LEFT: ContextVar[bool] = ContextVar("left to the caller", default=False)
+_GATHERED: ContextVar[Gathered | None] = ContextVar("gathered", default=None)
 
 
 @contextmanager
@@ -42,6 +47,71 @@ def left_to_the_run() -> Iterator[None]:
         _LEFT.reset(token)
 
 
+class Gathered:
+    """What the stages of a run stored, brought into the warehouse some seconds later, of several in one go.
+
+    Opening and closing DuckDB's file costs more than most stages. Until it is brought in each keeps its mark.
+    """
+
+    def __init__(self, home: Home, lake: Lake) -> None:
+        self._home, self._lake = home, lake
+        self._waiting: list[warehouse.Changed] = []
+        self._marks: list[_Mark] = []
+        self._lock = threading.RLock()
+        self._timer: threading.Timer | None = None
+
+    def take(self, mark: _Mark, changed: warehouse.Changed) -> None:
+        """Take over what was stored, with its mark."""
+        with self._lock:
+            self._waiting.append(changed)
+            self._marks.append(mark)
+            if self._timer is None:
+                self._timer = threading.Timer(GATHER_SECONDS, self._in_time)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def bring(self) -> None:
+        """Bring what waits into the warehouse, and end its marks; what is held is left to whoever comes next."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if not self._waiting:
+                return
+            done = _refreshed(self._home, self._lake, self._waiting)
+            for mark in self._marks:
+                mark.end(done=done)
+            self._waiting, self._marks = [], []
+            if done:
+                catch_up(self._home, self._lake, wait_seconds=0)
+
+    def end(self) -> None:
+        """Bring in what waits; what cannot be is left to whoever comes next."""
+        try:
+            self.bring()
+        finally:
+            for mark in self._marks:
+                mark.end(done=False)
+
+    def _in_time(self) -> None:
+        try:
+            self.bring()
+        except Exception as error:
+            log.warning("the warehouse could not be brought up to date, the run goes on: %s", error)
+
+
+@contextmanager
+def gathering(home: Home, lake: Lake) -> Iterator[Gathered]:
+    """Within, bring what is stored into the warehouse a little later, of several assets in one go; at the end, all."""
+    gathered = Gathered(home, lake)
+    token = _GATHERED.set(gathered)
+    try:
+        yield gathered
+    finally:
+        _GATHERED.reset(token)
+        gathered.end()
+
+
 @contextmanager
 def mirroring(home: Home, lake: Lake, table: str, asset: tuple[str, ...]) -> Iterator[list[Cell]]:
     """Bring the partitions that are stored within, and listed in what this gives, into the warehouse.
@@ -52,16 +122,19 @@ def mirroring(home: Home, lake: Lake, table: str, asset: tuple[str, ...]) -> Ite
     if _LEFT.get():
         yield written
         return
-    with _mark(home, table, "/".join(asset)) as mark:
-        finished = False
-        try:
-            yield written
-            finished = True
-        finally:
-            # What was written before a failure is stored, so the warehouse shows it as well.
-            done = not written or _refreshed(home, lake, table, asset, written)
-            if done and finished:
-                (home.unmirrored / mark).unlink(missing_ok=True)
+    mark, gathered, done, finished = _Mark(home, table, "/".join(asset)), _GATHERED.get(), False, False
+    try:
+        yield written
+        finished = True
+    finally:
+        if finished and written and gathered is not None:
+            gathered.take(mark, (table, asset, written))
+        else:
+            try:
+                # What was written before a failure is stored, so the warehouse shows it as well.
+                done = not written or _refreshed(home, lake, [(table, asset, written)])
+            finally:
+                mark.end(done=done and finished)
             if done and written:
                 catch_up(home, lake, wait_seconds=0)
 
@@ -98,9 +171,8 @@ def catch_up(
                     warehouse.rebuild(home.warehouse, lake, everything)
                 else:
                     parts = tuple(asset.split("/"))
-                    warehouse.refresh(
-                        home.warehouse, lake, table, parts, lake.cells(parts), wait_seconds=0 if left else wait_seconds
-                    )
+                    changed = [(table, parts, lake.cells(parts))]
+                    warehouse.refresh(home.warehouse, lake, changed, wait_seconds=0 if left else wait_seconds)
             except warehouse.WarehouseLockedError:
                 left.append("everything" if asset == ALL else asset)
                 continue
@@ -119,13 +191,13 @@ def set_aside(home: Home, error: warehouse.WarehouseDamagedError) -> None:
     log.warning("%s It was set aside as %s.", error, aside.name)
 
 
-def _refreshed(home: Home, lake: Lake, table: str, asset: tuple[str, ...], cells: list[Cell]) -> bool:
+def _refreshed(home: Home, lake: Lake, changed: Sequence[warehouse.Changed]) -> bool:
     """Bring partitions into the warehouse; False where it is held: then the next writers do not wait for it."""
     waiting = _any_free(home)
     for _ in range(2):
         try:
             wait = 0 if waiting else warehouse.WAIT_SECONDS
-            warehouse.refresh(home.warehouse, lake, table, asset, cells, wait_seconds=wait)
+            warehouse.refresh(home.warehouse, lake, changed, wait_seconds=wait)
         except warehouse.WarehouseLockedError as error:
             if not waiting:
                 log.warning("%s The run goes on, and brings the warehouse up to date once it is free.", error)
@@ -137,15 +209,22 @@ def _refreshed(home: Home, lake: Lake, table: str, asset: tuple[str, ...], cells
     return False
 
 
-@contextmanager
-def _mark(home: Home, table: str, asset: str) -> Iterator[str]:
-    home.unmirrored.mkdir(parents=True, exist_ok=True)
-    name = f"{uuid.uuid4().hex}.json"
-    with (home.unmirrored / name).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(json.dumps([table, asset]))
-        file.flush()
-        yield name
+class _Mark:
+    """Says that an asset is to be mirrored, as long as this process lives or until that is done."""
+
+    def __init__(self, home: Home, table: str, asset: str) -> None:
+        home.unmirrored.mkdir(parents=True, exist_ok=True)
+        self._path = home.unmirrored / f"{uuid.uuid4().hex}.json"
+        self._file = self._path.open("w")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._file.write(json.dumps([table, asset]))
+        self._file.flush()
+
+    def end(self, *, done: bool) -> None:
+        """Let go of the mark; where it is not done it stays for whoever writes next."""
+        if done:
+            self._path.unlink(missing_ok=True)
+        self._file.close()
 
 
 def _mark_all(home: Home) -> None:

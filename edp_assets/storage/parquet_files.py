@@ -35,18 +35,15 @@ def read_footer(path: Location) -> pq.FileMetaData:
 
 
 def read_footers(paths: Sequence[Location]) -> list[pq.FileMetaData | Exception]:
-    """Read many footers, or why not: from an object store many at once, since each takes a round trip."""
+    """Read the footers of many files of an object store, or why not: at once, since each takes a round trip."""
+    places = [path.path for path in paths]  # type: ignore[union-attr]
+    tails = paths[0].fs.cat_ranges(places, [-TAIL] * len(places), [None] * len(places), on_error="return")  # type: ignore[union-attr]
     found: list[pq.FileMetaData | Exception] = []
-    if paths and not isinstance(paths[0], Path):
-        places = [path.path for path in paths]  # type: ignore[union-attr]
-        tails = paths[0].fs.cat_ranges(places, [-TAIL] * len(places), [None] * len(places), on_error="return")
-    else:
-        tails = [None] * len(paths)
     for path, tail in zip(paths, tails, strict=True):
         try:
             if isinstance(tail, Exception):
                 raise tail
-            found.append(read_footer(path) if tail is None else _parsed(path, tail))
+            found.append(_parsed(path, tail))
         except (OSError, SealError) as error:
             found.append(error)
     return found

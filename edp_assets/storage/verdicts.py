@@ -12,15 +12,18 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
+from edp_assets.science.findings import Finding
 from edp_assets.storage.attempts import Attempt
+from edp_assets.storage.cells import Location
 from edp_assets.storage.lake import Cell
 from edp_assets.storage.mirror import mirroring
+from edp_assets.storage.unchanged import Unchanged
 from edp_assets.storage.workspace import Asset, StageSpec, Workspace
 
 TABLE = "asset_checks"
@@ -59,13 +62,15 @@ class Look:
     Attributes:
         spec: the asset's.
         checks: names of the checks with what each looks at.
-        evaluate: makes a partition's rows of `asset_checks`, told whether it is made of what its inputs are now; no
-            row where there is no partition.
+        evaluate: finds what there is of a partition, told whether it is made of what its inputs are now; nothing where
+            there is no partition.
+        rows: makes rows of `asset_checks` of what was found of a partition.
     """
 
     spec: StageSpec
     checks: dict[str, str]
-    evaluate: Callable[[Workspace, Cell, bool], pl.DataFrame]
+    evaluate: Callable[[Workspace, Cell, bool], list[Finding]]
+    rows: Callable[[Cell, Iterable[Finding]], pl.DataFrame]
 
 
 GATES: dict[Asset, Gate] = {}
@@ -91,6 +96,13 @@ class Hold:
         return f"{'/'.join(self.asset)} [{where}]: check {self.check} failed: {self.description}. To do: {self.remedy}."
 
 
+_HOLDS: dict[Location, tuple[str, list[Hold]]] = {}
+"""By the file of a partition, what its verdict holds, and what that was made from: each stage below asks for it."""
+
+_SEEN = Unchanged[bool]()
+"""The partitions' files that were looked at: a run builds on each several times."""
+
+
 class Verdicts:
     """The verdicts of one workspace, made where they are missing; `mirror` brings those made into the warehouse."""
 
@@ -99,7 +111,6 @@ class Verdicts:
         self.made: dict[Asset, list[Cell]] = {}
         self._mirroring = ExitStack()
         self._fingerprints: dict[Asset, str] = {}
-        self._holds: dict[tuple[Asset, Cell], tuple[str, list[Hold]]] = {}
         self._failed: dict[Asset, set[Cell]] = {}
 
     def stored(self, asset: Asset, cell: Cell) -> pl.DataFrame | None:
@@ -122,7 +133,7 @@ class Verdicts:
                 lake.write_beside(asset, cell, TABLE, found, inputs, verdict.remembered)
         return found
 
-    def look(self, asset: Asset, cell: Cell, *, current: bool = False) -> pl.DataFrame | None:
+    def look(self, asset: Asset, cell: Cell, *, current: bool = False) -> list[Finding] | None:
         """Return what a look at a partition finds, a failure kept and one that is mended forgotten.
 
         Args:
@@ -132,27 +143,40 @@ class Verdicts:
                 failure is kept, all is looked at again.
 
         Returns:
-            Rows of `asset_checks`; None where the asset is not looked at.
+            What was found, failures and the rest; None where the asset is not looked at.
         """
         if asset not in LOOKS:
             return None
         failed, lake = self.failed(asset), self.workspace.lake
-        rows = LOOKS[asset].evaluate(self.workspace, cell, current or cell in failed)
-        if (failures := rows.filter(~pl.col("passed"))).height:
+        found = LOOKS[asset].evaluate(self.workspace, cell, current or cell in failed)
+        if failures := [finding for finding in found if not finding.passed]:
             self._to_mirror(asset, cell)
-            lake.write_beside(asset, cell, FAILED, failures, "")
+            lake.write_beside(asset, cell, FAILED, LOOKS[asset].rows(cell, failures), "")
             failed.add(cell)
         elif cell in failed:
             self._to_mirror(asset, cell)
             lake.remove_beside(asset, cell, FAILED)
             failed.remove(cell)
-        return rows
+        return found
 
-    def of_made(self, asset: Asset, cell: Cell) -> pl.DataFrame | None:
-        """Return all that the checks find of a partition that was made just now; None where it has none."""
-        found = [self.look(asset, cell, current=True), self.ensure(asset, cell)]
-        there = [rows for rows in found if rows is not None]
-        return pl.concat(there) if there else None
+    def _look_again(self, asset: Asset, cell: Cell) -> None:
+        """Look at a partition, unless this process has seen the very file and nothing failed."""
+        if asset not in LOOKS:
+            return
+        if cell in self.failed(asset):
+            self.look(asset, cell)
+            return
+        with suppress(FileNotFoundError):  # there is no partition
+            path = self.workspace.lake.path(asset, cell)
+            _SEEN.of(path, lambda _: bool(self.look(asset, cell)), self.workspace.settings.checks.schema_.severity)
+
+    def of_made(self, asset: Asset, cell: Cell) -> int | None:
+        """Check a partition that was made just now; return how many checks failed, None where it has none."""
+        looked, kept = self.look(asset, cell, current=True), self.ensure(asset, cell)
+        if looked is None and kept is None:
+            return None
+        failed = sum(not finding.passed for finding in looked or ())
+        return failed + (0 if kept is None else kept.height - int(kept["passed"].sum()))
 
     def failed(self, asset: Asset) -> set[Cell]:
         """Return the partitions of which a failed look is kept."""
@@ -162,15 +186,18 @@ class Verdicts:
 
     def holds(self, asset: Asset, cell: Cell) -> list[Hold]:
         """Return the failed checks of a stored partition that hold what stands downstream of it."""
-        looked = self.look(asset, cell) if cell in self.failed(asset) else None
-        failed = [] if looked is None else [_hold(asset, cell, row) for row in blocking(looked).iter_rows(named=True)]
+        failed = []
+        if cell in self.failed(asset):
+            rows = LOOKS[asset].rows(cell, self.look(asset, cell) or ())
+            failed = [_hold(asset, cell, row) for row in blocking(rows).iter_rows(named=True)]
         return failed + self._kept_holds(asset, cell)
 
     def _kept_holds(self, asset: Asset, cell: Cell) -> list[Hold]:
         inputs = self._inputs(asset, cell)
         if inputs is None:
             return []
-        known = self._holds.get((asset, cell))
+        path = self.workspace.lake.path(asset, cell)
+        known = _HOLDS.get(path)
         if known is None or known[0] != inputs:
             found, evaluated = [], Attempt()
             with evaluated:
@@ -181,7 +208,7 @@ class Verdicts:
             if evaluated.reason is not None:
                 what = f"its checks could not be evaluated ({evaluated.reason})"
                 found = [Hold(asset, cell, "", "evaluation", what, "mend what the message says, and run again")]
-            known = self._holds[asset, cell] = inputs, found
+            known = _HOLDS[path] = inputs, found
         return known[1]
 
     def holds_above(self, spec: StageSpec, cells: Iterable[Cell], *, look: bool = False) -> dict[Cell, list[Hold]]:
@@ -213,7 +240,7 @@ class Verdicts:
             for each in above:
                 held = below.get(tuple(pair for pair in each if pair[0] in spec.dimensions), [])
                 if held and look:
-                    self.look(asset, each)
+                    self._look_again(asset, each)
                 if held and (holds := self.holds(asset, each)):
                     for cell in held:
                         found.setdefault(cell, []).extend(holds)

@@ -151,46 +151,33 @@ def set_damaged_aside(path: Path) -> Path:
     return aside
 
 
-def refresh(
-    path: Path,
-    lake: Lake,
-    table: str,
-    asset: tuple[str, ...],
-    cells: Iterable[Cell],
-    *,
-    wait_seconds: float = WAIT_SECONDS,
-) -> None:
-    """Replace the rows of the given stored partitions, in the table they belong to, in one transaction."""
-    if table not in (*WAREHOUSE_TABLES, *WAREHOUSE_VIEWS):
-        refresh_beside(path, lake, asset, cells, wait_seconds=wait_seconds)
-        return
+Changed = tuple[str, tuple[str, ...], Iterable[Cell]]
+"""Stored partitions whose rows are to be replaced: the table that they are of, the asset, the cells."""
+
+
+def refresh(path: Path, lake: Lake, changed: Iterable[Changed], *, wait_seconds: float = WAIT_SECONDS) -> None:
+    """Replace the rows of stored partitions, in the tables they belong to, in one transaction.
+
+    Of an asset whose table is none of the warehouse's, what lies beside its partitions alone is brought in: they
+    themselves are not read, and may be damaged.
+    """
+    anew: set[str] = set()
     with connect(path, wait_seconds=wait_seconds) as connection:
         connection.execute("BEGIN")
         _create_tables(connection)
-        _mirror(connection, lake, table, asset, list(dict.fromkeys(cells)))
-        there = {name for (name,) in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
+        for table, asset, cells in changed:
+            some = list(dict.fromkeys(cells))
+            if table in (*WAREHOUSE_TABLES, *WAREHOUSE_VIEWS):
+                _mirror(connection, lake, table, asset, some)
+                anew |= {table, *WITHOUT_STAGE}
+            else:
+                # Of one that has nothing beside it, nor had, there is nothing to bring.
+                known = _cells_beside(connection, asset)
+                there = {cell for names in BESIDE.values() for file in names for cell in lake.cells(asset, file)}
+                _mirror_beside(connection, lake, asset, [c for c in some if c in there or _name(c) in known])
+        views = {name for (name,) in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
         for name in WAREHOUSE_VIEWS:
-            if name in (table, *WITHOUT_STAGE) or name not in there:
-                _create_view(connection, lake, name)
-        connection.execute("COMMIT")
-
-
-def refresh_beside(
-    path: Path, lake: Lake, asset: tuple[str, ...], cells: Iterable[Cell], *, wait_seconds: float = WAIT_SECONDS
-) -> None:
-    """Replace the rows of what lies beside the given partitions; they themselves are not read, and may be damaged."""
-    files = [name for names in BESIDE.values() for name in names]
-    with connect(path, wait_seconds=wait_seconds) as connection:
-        connection.execute("BEGIN")
-        _create_tables(connection)
-        known = _cells_beside(connection, asset)
-        # Of one that has nothing beside it, nor had, there is nothing to bring.
-        there = {cell for file in files for cell in lake.cells(asset, file)}
-        _mirror_beside(
-            connection, lake, asset, [cell for cell in dict.fromkeys(cells) if cell in there or _name(cell) in known]
-        )
-        for name in WAREHOUSE_VIEWS:
-            if not _exists(connection, name):
+            if name in anew or name not in views:
                 _create_view(connection, lake, name)
         connection.execute("COMMIT")
 
@@ -228,11 +215,6 @@ def _cells_beside(connection: duckdb.DuckDBPyConnection, asset: tuple[str, ...])
         sql = f"SELECT DISTINCT {PARTITION[1]} FROM {table} WHERE {PARTITION[0]} = ?"  # noqa: S608
         found |= {cell for (cell,) in connection.execute(sql, ["/".join(asset)]).fetchall()}
     return found
-
-
-def _exists(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-    sql = "SELECT count(*) FROM information_schema.tables WHERE table_name = ?"
-    return bool(connection.execute(sql, [name]).fetchall()[0][0])
 
 
 def query(path: Path, sql: str, parameters: Iterable[Any] = ()) -> pl.DataFrame:

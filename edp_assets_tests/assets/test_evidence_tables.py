@@ -98,7 +98,7 @@ class Organ:
         table = REGISTRY[asset].spec.table
         stored.frames = conform(stored.frames, table)
         self.lake.write(asset, ORGAN, table, stored, "")
-        warehouse.refresh(self.warehouse, self.lake, table, asset, [ORGAN])
+        warehouse.refresh(self.warehouse, self.lake, [(table, asset, [ORGAN])])
         return stored
 
 

@@ -33,7 +33,7 @@ def workspace(tmp_path: Path) -> Workspace:
     store(workspace, VOLUMES, LIVER, table("organ_volumes", 4, eid=others))
     store(workspace, RELATIVES, (), table("relatives", 4, eid=others, relative=others[::-1]))
     for asset, cell in ((VOLUMES, LIVER), (RELATIVES, ())):
-        warehouse.refresh(workspace.home.warehouse, workspace.lake, asset[-1], asset, [cell])
+        warehouse.refresh(workspace.home.warehouse, workspace.lake, [(asset[-1], asset, [cell])])
     return workspace
 
 

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import dagster as dg
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -28,14 +27,9 @@ VOLUMES, EMBEDDINGS, ADJUSTED = ("organ_volumes",), ("mae", "embeddings"), ("mae
 def failures(
     workspace: Workspace, asset: Asset, cell: tuple[tuple[str, str], ...], *, current: bool = False
 ) -> list[str]:
-    rows = Verdicts(workspace).look(asset, cell, current=current)
-    assert rows is not None
-    return [
-        f"{check} {measure}: {told}"
-        for check, measure, told in rows.filter(~pl.col("passed"))
-        .select("check_name", "measure", "description")
-        .iter_rows()
-    ]
+    found = Verdicts(workspace).look(asset, cell, current=current)
+    assert found is not None
+    return [f"{each.check_name} {each.measure}: {each.description}" for each in found if not each.passed]
 
 
 def test_every_stored_table_is_looked_at_and_keys_are_columns() -> None:

@@ -67,10 +67,10 @@ def test_warehouse__holds_any_key_and_id_as_it_is(
     cells = [cell_of({"organ": organ}) for organ in organs]
     for cell, organ in zip(cells, organs, strict=True):
         lake.write(VOLUMES, cell, "organ_volumes", volumes(organ, eids), "")
-    warehouse.refresh(path, lake, "organ_volumes", VOLUMES, cells)
+    warehouse.refresh(path, lake, [("organ_volumes", VOLUMES, cells)])
     for cell, organ in zip(cells[::2], organs[::2], strict=True):
         lake.write(VOLUMES, cell, "organ_volumes", volumes(organ, []), "")
-    warehouse.refresh(path, lake, "organ_volumes", VOLUMES, cells[::2])
+    warehouse.refresh(path, lake, [("organ_volumes", VOLUMES, cells[::2])])
     with warehouse.connect(path, read_only=True) as connection:
         tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         assert tables == set(WAREHOUSE_TABLES)
@@ -95,7 +95,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_find_withdrawn__looks_for_any_id_as_it_is(workspace: Workspace, eids: list[str]) -> None:
     cell, gone = cell_of({"organ": "liver"}), eids[::2]
     workspace.lake.write(VOLUMES, cell, "organ_volumes", volumes("liver", eids[1::2]), "")
-    warehouse.refresh(workspace.home.warehouse, workspace.lake, "organ_volumes", VOLUMES, [cell])
+    warehouse.refresh(workspace.home.warehouse, workspace.lake, [("organ_volumes", VOLUMES, [cell])])
     assert find_withdrawn(workspace, gone) == []
     in_file, in_warehouse = find_withdrawn(workspace, [*gone, eids[1]])
     assert (in_file.rows, in_warehouse.rows, in_warehouse.place) == (1, 1, "warehouse.duckdb: organ_volumes")

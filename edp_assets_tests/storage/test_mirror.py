@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from edp_assets.storage import warehouse
+from edp_assets.storage import mirror, warehouse
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Lake, cell_of
-from edp_assets.storage.mirror import catch_up, mirroring
+from edp_assets.storage.mirror import catch_up, gathering, mirroring
 from edp_assets_tests.storage.test_warehouse import SCORES, VOLUMES, count, volumes
 
 CELLS = [cell_of({"organ": organ}) for organ in ("heart", "liver")]
@@ -159,3 +160,45 @@ def test_marks__are_plain(home: Home) -> None:
     with mirroring(home, Lake(home.lake), "organ_volumes", ("mae", "x")):
         (mark,) = home.unmirrored.iterdir()
         assert json.loads(mark.read_text()) == ["organ_volumes", "mae/x"]
+
+
+def test_gathering__several_assets_come_in_with_one_write(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes, refresh = [], warehouse.refresh
+    monkeypatch.setattr(warehouse, "refresh", lambda *a, **k: (writes.append(len(a[2])), refresh(*a, **k)))
+    with gathering(home, Lake(home.lake)):
+        for cell in CELLS:
+            store(home, [cell])
+        assert len(list(home.unmirrored.iterdir())) == 2  # a kill here is caught up with
+        assert catch_up(home, Lake(home.lake), wait_seconds=0) == []
+        assert not home.warehouse.exists()
+    assert writes == [2]
+    assert count(home.warehouse, "organ_volumes") == 4
+    assert not list(home.unmirrored.iterdir())
+
+
+def test_gathering__what_waits_comes_in_after_a_while(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "GATHER_SECONDS", 0.05)
+    with gathering(home, Lake(home.lake)):
+        store(home, CELLS)
+        deadline = time.monotonic() + 20
+        while list(home.unmirrored.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert count(home.warehouse, "organ_volumes") == 4
+
+
+def test_gathering__what_failed_in_the_background_fails_the_end(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(mirror, "GATHER_SECONDS", 0.0)
+    monkeypatch.setattr(warehouse, "refresh", fails)
+    gathered = gathering(home, Lake(home.lake))
+    gathered.__enter__()
+    store(home, CELLS)
+    time.sleep(0.2)
+    with pytest.raises(OSError, match="no space left"):
+        gathered.__exit__(None, None, None)
+    monkeypatch.undo()
+    assert len(list(home.unmirrored.iterdir())) == 1
+    assert catch_up(home, Lake(home.lake)) == []
+    assert count(home.warehouse, "organ_volumes") == 4

@@ -37,7 +37,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         found.lake.write(
             VOLUMES, cell, "organ_volumes", Stored(frame, [Exclusion("9", organ, "masked_crops", "empty mask")]), ""
         )
-    warehouse.refresh(home.warehouse, found.lake, "organ_volumes", VOLUMES, CELLS)
+    warehouse.refresh(home.warehouse, found.lake, [("organ_volumes", VOLUMES, CELLS)])
     return found
 
 

@@ -33,10 +33,10 @@ def test_refresh__replaces_only_the_partitions_named(tmp_path: Path) -> None:
     cells = [cell_of({"organ": organ}) for organ in ("heart", "liver")]
     for cell, n in zip(cells, (3, 4), strict=True):
         lake.write(VOLUMES, cell, "organ_volumes", volumes(dict(cell)["organ"], n), "")
-    warehouse.refresh(path, lake, "organ_volumes", VOLUMES, cells)
+    warehouse.refresh(path, lake, [("organ_volumes", VOLUMES, cells)])
     assert (count(path, "organ_volumes"), count(path, "excluded")) == (7, 2)
     lake.write(VOLUMES, cells[0], "organ_volumes", Stored(volumes("heart", 1).frames), "")
-    warehouse.refresh(path, lake, "organ_volumes", VOLUMES, cells[:1])
+    warehouse.refresh(path, lake, [("organ_volumes", VOLUMES, cells[:1])])
     counts = warehouse.query(path, "SELECT organ, count(*) AS n FROM organ_volumes GROUP BY organ ORDER BY organ")
     assert counts.rows() == [("heart", 1), ("liver", 4)]
     assert count(path, "excluded") == 1
@@ -45,12 +45,12 @@ def test_refresh__replaces_only_the_partitions_named(tmp_path: Path) -> None:
 def test_refresh__whom_encoders_were_trained_on_is_seen_once_it_is_written(tmp_path: Path) -> None:
     lake, path, cell = Lake(tmp_path / "lake"), tmp_path / "warehouse.duckdb", cell_of({"organ": "liver"})
     lake.write(VOLUMES, cell, "organ_volumes", volumes("liver", 1), "")
-    warehouse.refresh(path, lake, "organ_volumes", VOLUMES, [cell])
+    warehouse.refresh(path, lake, [("organ_volumes", VOLUMES, [cell])])
     assert count(path, "trained_on") == 0
     for rows, encoder in enumerate(("mae", "video_mae"), 1):
         people = pl.DataFrame({"encoder": encoder, "organ": "liver", "eid": [f"{i}" for i in range(rows)]})
         lake.write((encoder, "trained_on"), cell, "trained_on", Stored(people), "")
-        warehouse.refresh(path, lake, "organ_volumes", VOLUMES, [cell])
+        warehouse.refresh(path, lake, [("organ_volumes", VOLUMES, [cell])])
         assert count(path, "trained_on") == (1, 3)[rows - 1]
 
 
@@ -63,7 +63,7 @@ def test_refresh__a_warehouse_of_an_earlier_version_gets_the_new_columns(tmp_pat
         )
         connection.execute("INSERT INTO organ_volumes VALUES ('7', 'heart', 2.5, 'organ_volumes', 'heart')")
     lake.write(VOLUMES, cell, "organ_volumes", volumes("liver", 1), "")
-    warehouse.refresh(path, lake, "organ_volumes", VOLUMES, [cell])
+    warehouse.refresh(path, lake, [("organ_volumes", VOLUMES, [cell])])
     found = warehouse.query(path, "SELECT eid, organ, voxels, volume_ml FROM organ_volumes ORDER BY organ")
     assert found.rows() == [("7", "heart", None, 2.5), ("0", "liver", 10, 1.5)]
 
@@ -95,7 +95,7 @@ def test_connect__two_writers_take_turns(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from edp_assets.storage import warehouse;"
         "from edp_assets.storage.lake import Lake, cell_of;"
         "lake, path = Lake(Path(sys.argv[1])), Path(sys.argv[2]);"
-        "[warehouse.refresh(path, lake, 'organ_volumes', ('organ_volumes',), [cell_of({'organ': organ})])"
+        "[warehouse.refresh(path, lake, [('organ_volumes', ('organ_volumes',), [cell_of({'organ': organ})])])"
         " for organ in sys.argv[3:]]"
     )
 
