@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "edp_assets"
 RANKS = {
     "edp_assets.settings": 0,
     "edp_assets.seal": 0,
+    "edp_assets.ending": 0,
     "edp_assets.cohort.schema": 0,
     "edp_assets.science": 1,
     "edp_assets.figures": 2,
@@ -135,6 +136,7 @@ def test_definitions__load_without_heavy_libraries() -> None:
     code = (
         "import sys, edp_assets.cli, edp_assets.definitions;"
         "slow = {'torch', 'timm', 'scanpy', 'sklearn', 'matplotlib', 'nibabel', 'imblearn', 'umap', 'bokeh'};"
+        "slow |= {'scipy.stats', 'pandas'};"
         "heavy = slow & set(sys.modules);"
         "sys.exit(f'{heavy} imported' if heavy else 0)"
     )

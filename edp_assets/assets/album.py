@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
@@ -61,11 +62,10 @@ class Album:
         self.run = run
         self.labels = labels
         self.folder = figure_folder(run, folders)
-        self.rows: list[dict[str, Any]] = []
-        self.metadata: dict[str, Any] = {}
+        self._added: list[_Added] = []
 
     def add(self, figure: str, draw: partial[Figure], *, shown: bool = True, **names: str | int | None) -> None:
-        """Write a figure as a PNG file, unless that is of the same; keep it for the metadata, where it is to be shown.
+        """Take a figure, to be written as a PNG file and kept for the metadata, where it is to be shown.
 
         Args:
             figure: its kind.
@@ -73,31 +73,60 @@ class Album:
             shown: whether it is metadata as well.
             names: what else names it, of the album's labels.
         """
-        from edp_assets.figures.content import KEY, content_of, drawn_before
-        from edp_assets.figures.render import png_to_markdown, to_png
-
-        parts = [figure, *(str(names[label]) for label in self.labels if names.get(label) is not None)]
-        path = self.folder / file_name("-".join(parts), ".png")
-        content = content_of(draw)
-        png = drawn_before(path, content)
-        if png is None:
-            png = to_png(draw(), {KEY: content})
-            self.folder.mkdir(parents=True, exist_ok=True)
-            replace_bytes(path, png)
-        if shown:
-            self.metadata["_".join(parts)] = dg.MetadataValue.md(png_to_markdown(png, " ".join(parts)))
-        label = {
-            "encoder": self.run.encoder,
-            "organ": self.run["organ"],
-            **{name: names.get(name) for name in self.labels},
-        }
-        self.rows.append({**label, "figure": figure, "path": str(path.relative_to(self.run.workspace.home.root))})
+        self._added.append(_Added(figure, draw, shown, {label: names.get(label) for label in self.labels}))
 
     def stored(self) -> Stored:
-        """Return the table of the figures; files of earlier ones that were not drawn again are removed."""
-        drawn = {Path(row["path"]).name for row in self.rows}
+        """Draw the figures, and return their table.
+
+        One whose file is of the same is not drawn; files of earlier ones that were not drawn again are removed.
+        """
+        from edp_assets.figures.render import png_to_markdown
+
+        pngs = self._pngs()
+        root, rows, metadata = self.run.workspace.home.root, [], {}
+        for added, (path, png) in zip(self._added, pngs.items(), strict=True):
+            if added.shown:
+                metadata["_".join(added.parts)] = dg.MetadataValue.md(png_to_markdown(png, " ".join(added.parts)))
+            label = {"encoder": self.run.encoder, "organ": self.run["organ"], **added.names}
+            rows.append({**label, "figure": added.figure, "path": str(path.relative_to(root))})
         for file in self.folder.glob("*.png"):
-            if file.name not in drawn:
+            if file not in pngs:
                 file.unlink()
-        frame = pl.DataFrame(self.rows, schema=empty(self.run.spec.table).schema)
-        return Stored(frame, metadata={"figures": frame.height, **self.metadata})
+        frame = pl.DataFrame(rows, schema=empty(self.run.spec.table).schema)
+        return Stored(frame, metadata={"figures": frame.height, **metadata})
+
+    def _pngs(self) -> dict[Path, bytes]:
+        """Return each figure's file, in their order, those of other content drawn."""
+        from edp_assets.figures.content import KEY, content_of, drawn_before
+        from edp_assets.figures.drawing import draw_all
+
+        contents = {self._path(added): content_of(added.draw) for added in self._added}
+        found = {path: drawn_before(path, content) for path, content in contents.items()}
+        new = [
+            (path, (added.draw, {KEY: contents[path]}))
+            for added, (path, png) in zip(self._added, found.items(), strict=True)
+            if png is None
+        ]
+        for (path, _), png in zip(new, draw_all([task for _, task in new]), strict=True):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_bytes(path, png)
+            found[path] = png
+        return {path: png for path, png in found.items() if png is not None}
+
+    def _path(self, added: _Added) -> Path:
+        return self.folder / file_name("-".join(added.parts), ".png")
+
+
+@dataclass(frozen=True)
+class _Added:
+    """A figure of an album."""
+
+    figure: str
+    draw: partial[Figure]
+    shown: bool
+    names: dict[str, str | int | None]
+
+    @property
+    def parts(self) -> list[str]:
+        """What names it."""
+        return [self.figure, *(str(name) for name in self.names.values() if name is not None)]

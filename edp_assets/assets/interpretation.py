@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,9 @@ from edp_assets.storage.columns import PHENOTYPE, of_phenotype
 from edp_assets.storage.lake import Stored, Together, cell_of
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partition, Partitions
+
+if TYPE_CHECKING:
+    from edp_assets.science.encoders.occlusion import Occlusion
 
 COVARIATES = ("age", "sex", "bmi")
 STRONGEST = 20
@@ -203,6 +206,7 @@ class _Seen:
     slices: dict[str, np.ndarray] = field(default_factory=dict)
     items: dict[str, tuple[np.ndarray, int]] = field(default_factory=dict)
     z: dict[str, np.ndarray] = field(default_factory=dict)
+    occlusions: dict[str, Occlusion] = field(default_factory=dict)
     why_no_maps: str = ""
 
     @classmethod
@@ -245,12 +249,14 @@ class _Seen:
 
     def _mapped(self, eid: str, shown: _Shown) -> tuple[np.ndarray, np.ndarray]:
         """Return the middle slice of somebody's item, its first channel, and what its parts add to the score."""
-        from edp_assets.science.encoders.occlusion import occlusion_map
+        from edp_assets.science.encoders.occlusion import Occlusion
 
         item, n_items = self.items[eid]
+        if eid not in self.occlusions:  # the tails of an organ's scores are often the same people
+            self.occlusions[eid] = Occlusion.of(self.model, item, tokens=self.tokens)
         z = self.z[eid]
         # The embedding is the mean over items; what was adjusted for is held as it is.
-        found = occlusion_map(self.model, item, lambda change: shown.change(z, change / n_items), tokens=self.tokens)
+        found = self.occlusions[eid].map(lambda change: shown.change(z, change / n_items))
         return (item[0] if item.ndim == 3 else item[0, item.shape[1] // 2]), found
 
 

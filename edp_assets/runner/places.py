@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import dagster as dg
 
 from edp_assets.assets.stage import Stage
+from edp_assets.ending import end_with_parent
 from edp_assets.runner.execute import StageFailedError
 from edp_assets.runner.parts import Part, make, make_cells, split, unseen
 from edp_assets.runner.pods import Pods
@@ -198,7 +199,7 @@ def _processes(settings: ExecutorSettings) -> Iterator[tuple[ProcessPoolExecutor
     with ExitStack() as stack:
         listener.start()
         stack.callback(listener.stop)
-        pool = ProcessPoolExecutor(number, context, initializer=_log_to, initargs=(queue,))
+        pool = ProcessPoolExecutor(number, context, initializer=_begin, initargs=(queue,))
         stack.enter_context(pool)
         yield pool, number
 
@@ -210,7 +211,8 @@ class _Relay(logging.Handler):
         logging.getLogger(record.name).handle(record)
 
 
-def _log_to(queue: Queue[Any]) -> None:
+def _begin(queue: Queue[Any]) -> None:
+    end_with_parent()
     logger = logging.getLogger("edp_assets")
     logger.handlers, logger.propagate = [logging.handlers.QueueHandler(queue)], False
     logger.setLevel(logging.INFO)

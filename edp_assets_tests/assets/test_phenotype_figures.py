@@ -11,7 +11,7 @@ import pytest
 
 from edp_assets.assets.phenotype_figures import BEST, phenotype_figures
 from edp_assets.assets.stage import REGISTRY, StageRun
-from edp_assets.figures import render
+from edp_assets.figures import drawing, render
 from edp_assets.settings import Settings
 from edp_assets.storage.cells import LakeError
 from edp_assets.storage.home import Home
@@ -111,6 +111,7 @@ def test_phenotype_figures__draws_again_only_what_changed(tmp_path: Path, monkey
     codes = ["K00", "K01", "K02"]
     table, metadata = Organ(tmp_path, codes, selected=3, clusters=2).drawn()
     drawn: list[bytes] = []
+    monkeypatch.setattr(drawing, "_processes", lambda: 1)
     monkeypatch.setattr(
         render, "to_png", lambda *given, to_png=render.to_png: drawn.append(to_png(*given)) or drawn[-1]
     )

@@ -79,10 +79,12 @@ def test_regional_figures__of_each_locus_the_strongest_first(workspace: SimpleNa
 def test_regional_figures__r2_is_of_the_people_associated(
     workspace: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from edp_assets.figures import drawing
     from edp_assets.figures import regional as figures
 
     seen = []
     original = figures.regional
+    monkeypatch.setattr(drawing, "_processes", lambda: 1)
     monkeypatch.setattr(
         figures, "regional", lambda stats, *args, **kw: seen.append(stats) or original(stats, *args, **kw)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import polars as pl
-from scipy.stats import chi2
+from scipy.special import gammainccinv, gammaincinv
 
 from edp_assets.science.genetics.loci import merge_loci, shared_loci
 
@@ -27,8 +27,9 @@ def poisson_interval(count: int, level: float = 0.95) -> tuple[float, float]:
     if count < 0:
         raise ValueError(f"wanted a count of 0 or more, found {count}")
     tail = (1 - level) / 2
-    low = chi2.ppf(tail, 2 * count) / 2 if count else 0.0
-    return float(low), float(chi2.isf(tail, 2 * count + 2) / 2)
+    # Half the chi-squared quantiles of 2 and 2 + 2 counts degrees of freedom; scipy.stats takes a second to import.
+    low = gammaincinv(count, tail) if count else 0.0
+    return float(low), float(gammainccinv(count + 1, tail))
 
 
 def counts_by_code(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from edp_assets.science.genetics.calibration import MEDIAN_Z
 from edp_assets.science.genetics.tails import neg_log_10_p_from_t, z_from_neg_log_10_p
@@ -199,7 +199,7 @@ def largest_by_chance(limit: float, found: Inflation, chance: float) -> float:
     """
     if found.blocks < 2:
         return float("inf")
-    reach = stats.t.isf(chance, found.blocks - 1) / (2 * np.sqrt(found.effective_variants))
+    reach = -special.stdtrit(found.blocks - 1, chance) / (2 * np.sqrt(found.effective_variants))
     if reach >= 0.5:
         return float("inf")
     return float(limit * special.ndtri((1.5 + reach) / 2) ** 2 / MEDIAN_Z**2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edp_assets.science.encoders.occlusion import occlusion_map
+from edp_assets.science.encoders.occlusion import Occlusion
 
 
 class Sums(torch.nn.Module):
@@ -29,9 +29,9 @@ def item(shape: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", [(2, 16, 16), (2, 3, 16, 16)])
-def test_occlusion_map__is_what_hiding_changes(shape: tuple[int, ...]) -> None:
+def test_occlusion__is_what_hiding_changes(shape: tuple[int, ...]) -> None:
     image = item(shape)
-    found = occlusion_map(Sums(), image, lambda change: 2 * change[:, 0], blocks=4)
+    found = Occlusion.of(Sums(), image, blocks=4).map(lambda change: 2 * change[:, 0])
     assert (found[2:] == 0).all()
     assert (found[:, 2:] == 0).all()
     inside = image[0][(image > 0).any(axis=0)]
@@ -43,10 +43,10 @@ def test_occlusion_map__is_what_hiding_changes(shape: tuple[int, ...]) -> None:
             assert found[row, column] == pytest.approx(2 * share * (block.mean() - mean), rel=1e-4)
 
 
-def test_occlusion_map__of_nothing_is_nothing() -> None:
-    assert (occlusion_map(Sums(), np.zeros((2, 16, 16), np.uint8), lambda change: change[:, 0]) == 0).all()
+def test_occlusion__of_nothing_is_nothing() -> None:
+    assert (Occlusion.of(Sums(), np.zeros((2, 16, 16), np.uint8)).map(lambda change: change[:, 0]) == 0).all()
 
 
-def test_occlusion_map__bad_input_says_what_was_wanted() -> None:
+def test_occlusion__bad_input_says_what_was_wanted() -> None:
     with pytest.raises(ValueError, match="sides at least 32"):
-        occlusion_map(Sums(), item((2, 16, 16)), lambda change: change[:, 0], blocks=32)
+        Occlusion.of(Sums(), item((2, 16, 16)), blocks=32)
