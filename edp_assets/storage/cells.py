@@ -26,6 +26,9 @@ Cell = tuple[tuple[str, str], ...]
 NAME_BYTES = 255
 """The longest file name that file systems take, bytes."""
 
+CLOCKS_APART = 3600.0
+"""How far an object store's clock may be from this machine's, seconds."""
+
 ASIDE = ".damaged"
 """What the name of a damaged file ends in once it is set aside."""
 
@@ -116,6 +119,22 @@ def stored_files(folder: Location, name: str) -> dict[Cell, Location]:
             if all("=" in part for part in parts):
                 found[path_cell(parts)] = file
     return dict(sorted(found.items()))
+
+
+def all_files(root: Location, since_ns: int = 0) -> list[Location]:
+    """Return every file below a folder, hidden ones too, sorted; an object store is listed once.
+
+    Args:
+        root: the folder, or prefix.
+        since_ns: only files that came to be where they are, or changed, since (`os.stat`'s ctime, nanoseconds); of an
+            object store, whose clock is another, those of an hour before as well.
+    """
+    if isinstance(root, Path):
+        return sorted(path for path in root.rglob("*") if path.is_file() and path.stat().st_ctime_ns >= since_ns)
+    since = since_ns / 1e9 - CLOCKS_APART
+    found = root.fs.find(root.path, detail=True)
+    names = [name for name, about in found.items() if about["LastModified"].timestamp() >= since]
+    return [root / name.removeprefix(root.path.rstrip("/")).lstrip("/") for name in sorted(names)]
 
 
 def put(temporary: Path, path: Location) -> None:

@@ -28,11 +28,12 @@ from edp_assets.cohort.problems import CohortError, refused
 from edp_assets.cohort.withdrawals import read_withdrawn
 from edp_assets.seal import BLANK, KEY
 from edp_assets.storage import warehouse
-from edp_assets.storage.cells import ASIDE, folder_name
+from edp_assets.storage.cells import ASIDE, Location, all_files, folder_name, put
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Cell, Lake, Stored
 from edp_assets.storage.mirror import mirroring
-from edp_assets.storage.parquet_files import seal_file
+from edp_assets.storage.parquet_files import parquet_file, read_table, seal_file
+from edp_assets.storage.piece_files import PREFIX
 from edp_assets.storage.schemas import PARTICIPANT_COLUMNS
 from edp_assets.storage.table_files import PROVENANCE, Provenance
 from edp_assets.storage.workspace import Asset, Workspace
@@ -94,15 +95,12 @@ def carry_out(workspace: Workspace, made: Made, tables: Tables) -> Withdrawal | 
     stamp = hashlib.sha256("\n".join(sorted(eids)).encode()).hexdigest()[:32]
     if (last is None and not eids) or (last is not None and last.inputs == stamp):
         return None
-    if not isinstance(workspace.lake.root, Path):
-        _refuse_object_store(workspace, eids)
-        return None
     found = holding(workspace.lake, eids)
     newly = len(set[str]().union(*found.values()))
     removed = figures = 0
     if found:
         organs = {organ for path in found if (organ := _place(workspace.lake, path)[1].get("organ"))}
-        _remove_unfinished(workspace.home, organs)
+        _remove_unfinished(workspace, organs)
         figures = _remove_figures(workspace, organs)
         removed = len(_remove_unmade(workspace, made))
         for path, people in found.items():
@@ -111,27 +109,14 @@ def carry_out(workspace: Workspace, made: Made, tables: Tables) -> Withdrawal | 
         found = {path: people for path, people in found.items() if path.exists()}
     # The participants come last: as long as they are not rewritten, a killed call knows whom it takes out.
     last_of_all = [path for path in found if _place(workspace.lake, path)[0] == PARTICIPANTS]
-    rewritten = _rewrite([path for path in found if path not in last_of_all], eids)
+    rewritten = _rewrite(workspace.lake, [path for path in found if path not in last_of_all], eids)
     if workspace.home.warehouse.exists():
         _new_warehouse(workspace, tables)
-    rewritten += _rewrite(last_of_all, eids)
+    rewritten += _rewrite(workspace.lake, last_of_all, eids)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     row = Withdrawal(now, len(eids), newly, rewritten, removed, figures)
     _record(workspace, [*withdrawals(workspace), row], stamp)
     return row
-
-
-def _refuse_object_store(workspace: Workspace, eids: frozenset[str]) -> None:
-    """Raise RuntimeError where people who withdrew are in a lake in an object store: it is not rewritten."""
-    if workspace.lake.provenance(PARTICIPANTS, ()) is None:
-        return
-    there = workspace.lake.read(PARTICIPANTS, ())["eid"].is_in(list(eids)).sum()
-    if there:
-        raise RuntimeError(
-            f"{there} people who withdrew are in the lake {workspace.lake.root}, and files of an object store cannot "
-            "be rewritten without them: delete all objects of the lake there and run again, which makes all of it "
-            "without them; the trained encoders stay"
-        )
 
 
 def remove_retired(workspace: Workspace, made: Made, tables: Tables) -> int:
@@ -158,17 +143,17 @@ def remove_retired(workspace: Workspace, made: Made, tables: Tables) -> int:
     return len(removed)
 
 
-def holding(lake: Lake, eids: frozenset[str]) -> dict[Path, set[str]]:
+def holding(lake: Lake, eids: frozenset[str]) -> dict[Location, set[str]]:
     """Return the Parquet files of the lake, hidden ones too, that hold any of the people, and whom.
 
     A damaged file is among them, with nobody: it may hold anybody, and has to be made again in any case.
     """
     wanted = pa.array(sorted(eids), pa.string())
 
-    def whom(path: Path) -> set[str] | None:
+    def whom(path: Location) -> set[str] | None:
         people: set[str] = set()
         try:
-            with pq.ParquetFile(path) as file:
+            with parquet_file(path) as file:
                 columns = [name for name in file.schema_arrow.names if name in PARTICIPANT_COLUMNS]
                 for batch in file.iter_batches(columns=columns) if columns else ():
                     for column in batch.columns:
@@ -177,29 +162,29 @@ def holding(lake: Lake, eids: frozenset[str]) -> dict[Path, set[str]]:
             return set()
         return people or None
 
-    paths = sorted(_root(lake).rglob("*.parquet")) if eids else []
+    paths = [path for path in all_files(lake.root) if path.suffix == ".parquet"] if eids else []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return {path: people for path, people in zip(paths, pool.map(whom, paths), strict=True) if people is not None}
-
-
-def _root(lake: Lake) -> Path:
-    assert isinstance(lake.root, Path)  # noqa: S101  `carry_out` goes no further with an object store
-    return lake.root
 
 
 def _is_in(column: pa.Array, wanted: pa.Array) -> pa.Array:
     return pc.is_in(column.cast(pa.string()), wanted)
 
 
-def _place(lake: Lake, path: Path) -> tuple[Asset, dict[str, str]]:
+def _place(lake: Lake, path: Location) -> tuple[Asset, dict[str, str]]:
     """Return the asset and the partition keys of a file of the lake."""
-    parts = [part for part in path.parent.relative_to(_root(lake)).parts if not part.startswith(".")]
+    place = path.parent.relative_to(lake.root)  # type: ignore[arg-type]
+    parts = [part for part in place.parts if not part.startswith(".")]
     keys = [part.split("=", 1) for part in parts if "=" in part]
     return tuple(part for part in parts if "=" not in part), {name: unquote(key) for name, key in keys}
 
 
-def _remove_unfinished(home: Home, organs: Iterable[str]) -> None:
-    """Remove what killed runs would go on from: regenie's inputs, training packs and states, files half written."""
+def _remove_unfinished(workspace: Workspace, organs: Iterable[str]) -> None:
+    """Remove what killed runs would go on from: inputs of regenie, packs and states of training, pieces, half a file.
+
+    Pieces of a lake in an object store lie in the home until they are whole.
+    """
+    home = workspace.home
     for path in home.work.rglob("*"):
         if path.is_file() and path.suffix != ".log":
             path.unlink()
@@ -207,10 +192,12 @@ def _remove_unfinished(home: Home, organs: Iterable[str]) -> None:
         for folder in home.checkpoints.glob(f"**/organ={folder_name(organ)}"):
             for name in UNFINISHED:
                 (folder / name).unlink(missing_ok=True)
-    for root in (home.lake, home.checkpoints, home.scratch):
-        for pattern in (".*.tmp", f"*{ASIDE}"):
-            for path in root.rglob(pattern):
-                path.unlink()
+    for root in {home.lake, home.checkpoints, home.scratch, workspace.lake.root}:
+        for file in all_files(root):
+            if file.name.endswith(ASIDE) or (file.name.startswith(".") and file.name.endswith(".tmp")):
+                file.unlink()
+    for pieces in home.scratch.rglob(f"{PREFIX}*"):
+        shutil.rmtree(pieces)
     for path in home.root.glob(f"*{ASIDE}"):
         path.unlink()
 
@@ -222,8 +209,9 @@ def _remove_figures(workspace: Workspace, organs: Iterable[str]) -> int:
         listed: list[Path] = []
         place = f"organ={folder_name(organ)}/part.parquet"
         tables = (f"*/phenotype_figures/{place}", f"*/interpretation_figures/icd10=*/{place}")
-        for part in (part for table in tables for part in _root(lake).glob(table)):
-            listed += [home.root / path for path in pl.read_parquet(part, columns=["path"])["path"]]
+        parts: list[Location] = [part for table in tables for part in lake.root.glob(table)]
+        for part in parts:
+            listed += [home.root / path for path in pl.DataFrame(read_table(part, ["path"]))["path"]]
             part.unlink()
         for path in (*listed, *scan_pictures(home, organ).glob("*.png")):
             removed += path.exists()
@@ -238,29 +226,31 @@ def _remove_unmade(workspace: Workspace, made: Made, before: float = float("inf"
     """Remove stored partitions that no run makes any more and that were written before a time; return which."""
     lake, removed = workspace.lake, []
     cells = defaultdict(set, {asset: set(of_asset) for asset, of_asset in made().items()})
-    for part in sorted(_root(lake).rglob("part.parquet")):
+    for part in (file for file in all_files(lake.root) if file.name == "part.parquet"):
         asset, keys = _place(lake, part)
         cell = tuple(sorted(keys.items()))
         if asset == ASSET or asset[-1] == TRAINED_ON or cell in cells[asset] or part.stat().st_mtime >= before:
             continue
-        for file in part.parent.glob("*.parquet"):
+        beside: list[Location] = list(part.parent.glob("*.parquet"))
+        for file in beside:
             file.unlink()
         removed.append((asset, cell))
     return removed
 
 
-def _rewrite(paths: Iterable[Path], eids: frozenset[str]) -> int:
+def _rewrite(lake: Lake, paths: Iterable[Location], eids: frozenset[str]) -> int:
     """Write files of the lake again without people; pieces of a partition in the making are removed whole.
 
     Returns how many were written.
     """
-    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    by_folder: dict[Location, list[Location]] = defaultdict(list)
     rewritten = 0
     for path in paths:
         by_folder[path.parent].append(path)
     for folder, files in by_folder.items():
         if folder.name.startswith("."):
-            shutil.rmtree(folder)
+            for piece in all_files(folder):
+                piece.unlink()
             continue
         part = folder / "part.parquet"
         rewritten += len(files)
@@ -268,11 +258,11 @@ def _rewrite(paths: Iterable[Path], eids: frozenset[str]) -> int:
         # A partition comes before what lies beside it, some of which names its version.
         for path in sorted(files, key=lambda path: path != part):
             if folder.parent.name == TRAINED_ON:
-                _rewrite_file(path, eids, lambda old: old, nulled=True)
+                _rewrite_file(lake, path, eids, lambda old: old, nulled=True)
             elif path == part:
-                versions = _rewrite_file(path, eids, _another)
+                versions = _rewrite_file(lake, path, eids, _another)
             else:
-                _rewrite_file(path, eids, partial(_follow, versions))
+                _rewrite_file(lake, path, eids, partial(_follow, versions))
     return rewritten
 
 
@@ -285,19 +275,28 @@ def _follow(versions: Mapping[str, str], old: Provenance) -> Provenance:
 
 
 def _rewrite_file(
-    path: Path, eids: frozenset[str], provenance: Callable[[Provenance], Provenance], *, nulled: bool = False
+    lake: Lake,
+    path: Location,
+    eids: frozenset[str],
+    provenance: Callable[[Provenance], Provenance],
+    *,
+    nulled: bool = False,
 ) -> dict[str, str]:
     """Write one file again without the rows of people, a row group at a time; return its version's old and new text.
 
     Args:
+        lake: whose file it is: of one in an object store the new file is written in the home.
         path: the file.
         eids: the people.
         provenance: makes the new one of the old one.
         nulled: keep their rows, last, without the id.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    folder = path.parent if isinstance(path, Path) else lake.scratch
+    assert isinstance(folder, Path)  # noqa: S101
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
     wanted = pa.array(sorted(eids), pa.string())
-    with pq.ParquetFile(path) as file:
+    with parquet_file(path) as file:
         schema = file.schema_arrow
         about = dict(schema.metadata or {}) | dict(file.metadata.metadata or {})
         about.pop(b"ARROW:schema", None)
@@ -318,7 +317,7 @@ def _rewrite_file(
                     versions = {old.version: new.version}
                 writer.add_key_value_metadata({k.decode(): v.decode() for k, v in about.items()})
             seal_file(temporary)
-            temporary.replace(path)
+            put(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
     return versions

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from edp_assets.storage import warehouse
+from edp_assets.storage.cells import Location, all_files
+from edp_assets.storage.parquet_files import parquet_file
 from edp_assets.storage.schemas import PARTICIPANT_COLUMNS
 from edp_assets.storage.workspace import Workspace
 
@@ -37,7 +38,7 @@ class Found(NamedTuple):
 
 
 def find_withdrawn(workspace: Workspace, eids: Collection[str], since_ns: int = 0) -> list[Found]:
-    """Look for participants in every Parquet file and warehouse table under EDP_HOME, in bounded memory.
+    """Look for participants in every Parquet file and warehouse table of a home, in bounded memory.
 
     Every column of a name under which a stored table has participants (`PARTICIPANT_COLUMNS`) is read, whatever table
     or folder it is in, pieces of unfinished partitions too; no other column is. The cohort's own folder is passed over
@@ -46,8 +47,8 @@ def find_withdrawn(workspace: Workspace, eids: Collection[str], since_ns: int = 
     Args:
         workspace: whose home is looked through.
         eids: the participants.
-        since_ns: only files that came to be where they are, or changed, since (`os.stat`'s ctime, nanoseconds); the
-            warehouse is always looked at.
+        since_ns: only files that came to be where they are, or changed, since (see `all_files`); the warehouse is
+            always looked at.
 
     Returns:
         Where any of them is, sorted; nothing where nobody is.
@@ -57,9 +58,8 @@ def find_withdrawn(workspace: Workspace, eids: Collection[str], since_ns: int = 
     wanted = pl.Series(sorted(eids), dtype=pl.String)
     home = workspace.home
     found = [
-        Found(str(path.relative_to(home.root)), column, rows)
-        for path in _files(workspace)
-        if path.stat().st_ctime_ns >= since_ns
+        Found(str(path.relative_to(home.root)) if isinstance(path, Path) else str(path), column, rows)
+        for path in _files(workspace, since_ns)
         for column, rows in _in_file(path, wanted)
     ]
     if home.warehouse.exists():
@@ -67,17 +67,19 @@ def find_withdrawn(workspace: Workspace, eids: Collection[str], since_ns: int = 
     return sorted(found)
 
 
-def _files(workspace: Workspace) -> Iterator[Path]:
+def _files(workspace: Workspace, since_ns: int) -> Iterator[Location]:
     root, cohort = workspace.home.root.resolve(), workspace.home.cohort_folder()
     inside = cohort is not None and root in cohort.resolve().parents
-    for path in sorted(root.rglob("*.parquet")):
-        if not (inside and cohort is not None and path.is_relative_to(cohort.resolve())) and path.is_file():
+    own = cohort.resolve() if inside and cohort is not None else None
+    lake = workspace.lake.root
+    for path in (*all_files(root, since_ns), *(() if isinstance(lake, Path) else all_files(lake, since_ns))):
+        if path.suffix == ".parquet" and not (own and isinstance(path, Path) and path.is_relative_to(own)):
             yield path
 
 
-def _in_file(path: Path, wanted: pl.Series) -> Iterator[tuple[str, int]]:
+def _in_file(path: Location, wanted: pl.Series) -> Iterator[tuple[str, int]]:
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with parquet_file(path) as file:
             for column in sorted(PARTICIPANT_COLUMNS & set(file.schema_arrow.names)):
                 rows = 0
                 for batch in file.iter_batches(ROWS, columns=[column], use_threads=False):

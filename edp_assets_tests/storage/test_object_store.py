@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,33 +21,8 @@ from edp_assets_tests.storage.test_warehouse import VOLUMES, count, volumes
 CELLS = [cell_of({"icd10": code, "organ": "li'v.er %"}) for code in ("K76", "../I 10", "é[*]")]
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    pytest.importorskip("s3fs")
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def home(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    bucket = f"home-{abs(hash(tmp_path)):x}"
-    (tmp_path / "home.toml").write_text(
-        f'[storage]\nlake = "s3://{bucket}/lake"\ncheckpoints = "s3://{bucket}/checkpoints"\n'
-        f'endpoint_url = "{endpoint}"\n'
-    )
-    found = Home(tmp_path)
-    found.stored("lake").fs.mkdir(bucket)
-    return found
-
-
-def test_lake__in_s3_is_as_on_a_disk(home: Home, tmp_path: Path) -> None:
-    far, near = Workspace(home).lake, Lake(tmp_path / "near")
+def test_lake__in_s3_is_as_on_a_disk(far_home: Home, tmp_path: Path) -> None:
+    far, near = Workspace(far_home).lake, Lake(tmp_path / "near")
     for i, cell in enumerate(CELLS):
         for lake in (far, near):
             lake.write(ASSET, cell, "edp_scores", Stored(scores(i + 1), [Exclusion("9", "liver", "s", "r")]), "in")
@@ -57,17 +31,17 @@ def test_lake__in_s3_is_as_on_a_disk(home: Home, tmp_path: Path) -> None:
     for cell in CELLS:
         assert far.read(ASSET, cell).equals(near.read(ASSET, cell))
         assert far.read_stored(ASSET, cell, "excluded").equals(near.read_stored(ASSET, cell, "excluded"))
-    assert not [file for file in home.scratch.rglob("*") if file.is_file()]
+    assert not [file for file in far_home.scratch.rglob("*") if file.is_file()]
     tables = []
-    for lake, path in ((far, home.warehouse), (near, tmp_path / "near.duckdb")):
+    for lake, path in ((far, far_home.warehouse), (near, tmp_path / "near.duckdb")):
         lake.write(VOLUMES, CELLS[0][1:], "organ_volumes", volumes("liver", 4), "")
         warehouse.rebuild(path, lake, [("edp_scores", ASSET), ("organ_volumes", VOLUMES)])
         tables.append([count(path, t) for t in ("organ_volumes", "excluded", "edp_scores")])
     assert tables[0] == tables[1] == [4, 4, 6]
 
 
-def test_lake__a_crash_before_the_put_leaves_no_object(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    lake = Workspace(home).lake
+def test_lake__a_crash_before_the_put_leaves_no_object(far_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Workspace(far_home).lake
 
     def power_cut(*_: object) -> None:
         raise RuntimeError("power cut")
@@ -76,14 +50,14 @@ def test_lake__a_crash_before_the_put_leaves_no_object(home: Home, monkeypatch: 
     with pytest.raises(RuntimeError, match="power cut"):
         lake.write(ASSET, CELLS[0], "edp_scores", Stored(scores(3)), "in")
     assert lake.cells(ASSET) == []
-    assert not [file for file in home.scratch.rglob("*") if file.is_file()]
+    assert not [file for file in far_home.scratch.rglob("*") if file.is_file()]
 
 
-def test_checkpoints__in_s3_are_fetched_once(home: Home) -> None:
+def test_checkpoints__in_s3_are_fetched_once(far_home: Home) -> None:
     torch = pytest.importorskip("torch")
     from edp_assets.science.encoders.checkpoints import _write
 
-    store, asset, cell = Workspace(home).checkpoints, ("mae", "encoder"), cell_of({"organ": "liver"})
+    store, asset, cell = Workspace(far_home).checkpoints, ("mae", "encoder"), cell_of({"organ": "liver"})
     local = store.folder(asset, cell) / "encoder.safetensors"
     _write(local, {"w": torch.arange(5.0)}, {"format": "x", "edp": '{"inputs": "i", "version": "v", "rows": 1}'})
     assert store.cells(asset) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,12 @@ import pytest
 
 from edp_assets.cohort.problems import CohortError
 from edp_assets.storage import warehouse, withdrawal
+from edp_assets.storage.cells import all_files
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Cell, Exclusion, Stored, cell_of
 from edp_assets.storage.schemas import SCHEMAS, empty
 from edp_assets.storage.withdrawal import carry_out, remove_retired, withdrawals
+from edp_assets.storage.withdrawn import find_withdrawn
 from edp_assets.storage.workspace import Asset, Workspace
 from edp_assets_tests.tiny_toml import COHORT
 
@@ -150,6 +153,33 @@ def fill(workspace: Workspace) -> None:
     (damaged / "part.parquet").write_bytes(f"PAR1 {GOES}".encode())
 
 
+@pytest.fixture
+def far_workspace(far_home: Home, workspace: Workspace) -> Workspace:
+    """The same home with its lake in S3, and with the pieces of a partition in the making in the home."""
+    home, lake = workspace.home, workspace.home.lake
+    store = far_home.stored("lake")
+    for file in all_files(lake):
+        if file.parent.name.startswith("."):
+            piece = home.scratch / file.relative_to(lake)
+            piece.parent.mkdir(parents=True)
+            shutil.copyfile(file, piece)
+        else:
+            store.fs.put_file(str(file), (store / str(file.relative_to(lake))).path)
+    shutil.rmtree(lake)
+    shutil.copyfile(far_home.root / "home.toml", home.root / "home.toml")
+    return Workspace(Home(home.root))
+
+
+def fetched(workspace: Workspace) -> Home:
+    """Bring all objects of the lake into the home, so that its bytes can be looked at."""
+    root = workspace.lake.root
+    for file in all_files(root):
+        local = workspace.home.root / "fetched" / str(file.relative_to(root))
+        local.parent.mkdir(parents=True, exist_ok=True)
+        root.fs.get_file(file.path, str(local))
+    return workspace.home
+
+
 def withdraw(workspace: Workspace, *eids: str) -> Workspace:
     """Write the list of the withdrawn, and look at the cohort again."""
     (workspace.cohort.folder / "withdrawn.csv").write_text("".join(f"{eid}\n" for eid in eids))
@@ -213,6 +243,37 @@ def test_carry_out__nobody_who_withdrew_is_found_and_everybody_else_is(workspace
     assert warehouse.query(home.warehouse, "SELECT count(*) AS n, count(eid) AS known FROM trained_on").rows() == [
         (201, 200)
     ]
+
+
+def test_carry_out__in_an_object_store_it_is_as_on_a_disk(far_workspace: Workspace) -> None:
+    home, lake = far_workspace.home, far_workspace.lake
+    assert find_withdrawn(far_workspace, [GOES])
+    row = carry_out(withdraw(far_workspace, GOES, "9999999"), made, TABLES)
+    assert row is not None
+    assert (row.on_list, row.newly, row.files_rewritten) == (2, 1, 9)
+    assert (row.partitions_removed, row.figures_removed) == (3, 2)
+    assert find_withdrawn(far_workspace, [GOES]) == []
+    ((place, column, count),) = {
+        (found.place, found.column, found.rows)
+        for found in find_withdrawn(far_workspace, [STAY[0]])
+        if "organ_volumes/" in found.place
+    }
+    assert (place.startswith("s3://"), column, count) == (True, "eid", 1)
+    assert where(fetched(far_workspace), GOES) == []
+    for asset, cell in ((("masked_crops",), LIVER), (("organ_volumes",), LIVER), (("mae", "edp_scores"), K76)):
+        assert sorted(lake.read(asset, cell)["eid"]) == STAY
+        provenance = lake.provenance(asset, cell)
+        assert provenance is not None
+        assert (provenance.inputs, provenance.rows) == (withdrawal.NOT_CURRENT, 200)
+    assert lake.provenance(("masked_crops",), HEART).inputs == "made from this"  # type: ignore[union-attr]
+    assert not lake.path(("mae", "gwas_summary_stats"), RETIRED).exists()
+    assert lake.path(("mae", "gwas_summary_stats"), K76).exists()
+    assert warehouse.query(home.warehouse, "SELECT on_list, newly FROM withdrawals").rows() == [(2, 1)]
+    assert warehouse.query(home.warehouse, "SELECT count(*) AS n FROM organ_volumes").item() == 200
+    assert carry_out(withdraw(far_workspace, GOES, "9999999"), made, TABLES) is None
+    fewer: Callable[[], dict[Asset, list[Cell]]] = lambda: {**MADE, ("mae", "edp_scores"): []}  # noqa: E731
+    lake.write(("mae", "edp_scores"), K76, "edp_scores", Stored(rows("edp_scores", STAY)), "made after")
+    assert remove_retired(far_workspace, fewer, TABLES) == 0
 
 
 def test_carry_out__crops_can_be_taken_over_and_their_encoder_stays_known(workspace: Workspace) -> None:
