@@ -52,8 +52,14 @@ def draw_all(tasks: Sequence[Task]) -> Iterator[bytes]:
 
 
 def _processes() -> int:
-    """Return how many figures are drawn at once; a process of another pool has one core as it is."""
-    return 1 if multiprocessing.parent_process() is not None else min(MOST, len(os.sched_getaffinity(0)))
+    """Return how many figures are drawn at once: as many as libraries may use threads.
+
+    A process of another pool has one core as it is.
+    """
+    if multiprocessing.parent_process() is not None:
+        return 1
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return min(MOST, len(os.sched_getaffinity(0)), max(1, int(said)) if said.isdecimal() else MOST)
 
 
 def _draw(task: Task) -> bytes:

@@ -61,6 +61,13 @@ def test_draw_all__a_few_start_no_process(monkeypatch: pytest.MonkeyPatch) -> No
     assert list(draw_all([])) == []
 
 
+@pytest.mark.parametrize(("said", "wanted"), [("", 3), ("2", 2), ("0", 1), ("4,2", 3), ("64", 3)])
+def test_processes__are_no_more_than_threads_and_cores(said: str, wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert drawing._processes() == wanted
+
+
 def test_draw_all__says_what_a_figure_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     pools(2, monkeypatch)
     drawn = draw_all([*tasks(3), (partial(cannot, "the fourth"), {}), *tasks(1)])
