@@ -61,7 +61,7 @@ def test_run__on_dask_s3_and_postgres_makes_the_tables_of_one_process(
         done = run_edp(each, *command)
         assert done.returncode == 0, done.stdout + done.stderr + cluster.logs()
     theirs, mine = tables(tmp_path / "one process"), tables(home.root)
-    assert mine.pop("withdrawals").drop("carried_out").equals(theirs.pop("withdrawals").drop("carried_out"))
+    assert theirs["withdrawals"].height == 1
     assert mine.keys() == theirs.keys()
     for name, frame in theirs.items():
         assert_frame_equal(mine[name], frame, check_exact=False, rel_tol=WIDTH, abs_tol=WIDTH)
