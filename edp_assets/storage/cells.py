@@ -121,19 +121,21 @@ def stored_files(folder: Location, name: str) -> dict[Cell, Location]:
     return dict(sorted(found.items()))
 
 
-def all_files(root: Location, since_ns: int = 0) -> list[Location]:
+def all_files(root: Location, ending: str = "", since_ns: int = 0) -> list[Location]:
     """Return every file below a folder, hidden ones too, sorted; an object store is listed once.
 
     Args:
         root: the folder, or prefix.
+        ending: what their names end in. No others are asked for their time: a database's may be gone by then.
         since_ns: only files that came to be where they are, or changed, since (`os.stat`'s ctime, nanoseconds); of an
             object store, whose clock is another, those of an hour before as well.
     """
     if isinstance(root, Path):
-        return sorted(path for path in root.rglob("*") if path.is_file() and path.stat().st_ctime_ns >= since_ns)
+        files = [path for path in root.rglob(f"*{ending}") if path.is_file()]
+        return sorted(path for path in files if not since_ns or path.stat().st_ctime_ns >= since_ns)
     since = since_ns / 1e9 - CLOCKS_APART
     found = root.fs.find(root.path, detail=True)
-    names = [name for name, about in found.items() if about["LastModified"].timestamp() >= since]
+    names = [n for n, about in found.items() if n.endswith(ending) and about["LastModified"].timestamp() >= since]
     return [root / name.removeprefix(root.path.rstrip("/")).lstrip("/") for name in sorted(names)]
 
 

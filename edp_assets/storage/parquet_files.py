@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,7 +52,7 @@ def read_footers(paths: Sequence[Location]) -> list[pq.FileMetaData | Exception]
 
 def open_file(path: Location, *, pre_buffer: bool = True) -> pq.ParquetFile:
     """Open a file for reading; its pages are checked as they are read (errors are among UNREADABLE)."""
-    place, filesystem = (str(path), None) if isinstance(path, Path) else (path.path, path.fs)
+    place, filesystem = _placed(path)
     return pq.ParquetFile(
         place,
         metadata=read_footer(path),
@@ -63,9 +64,13 @@ def open_file(path: Location, *, pre_buffer: bool = True) -> pq.ParquetFile:
 
 def parquet_file(path: Location) -> pq.ParquetFile:
     """Open any Parquet file, whoever wrote it, without a look at a seal."""
-    if isinstance(path, Path):
-        return pq.ParquetFile(path, pre_buffer=False)
-    return pq.ParquetFile(path.path, filesystem=path.fs, pre_buffer=False)
+    place, filesystem = _placed(path)
+    return pq.ParquetFile(place, filesystem=filesystem, pre_buffer=False)
+
+
+def _placed(path: Location) -> tuple[str, Any]:
+    """Return a file as Arrow names it, and the filesystem that it is in; None for a disk."""
+    return (str(path), None) if isinstance(path, Path) else (path.path, path.fs)
 
 
 def read_table(path: Location, columns: Sequence[str] | None = None) -> pa.Table:

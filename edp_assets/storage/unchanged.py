@@ -29,7 +29,7 @@ is kept, since a second change within the same tick could not be seen."""
 
 
 def state(path: Location) -> State | None:
-    """Return what tells a file from any other that may take its place; None where it is written, or in a store.
+    """Return what tells a file from others that may take its place; None where it was written just now, or in a store.
 
     Raises:
         FileNotFoundError: there is no file.

@@ -198,18 +198,17 @@ class Verdicts:
             return []
         path = self.workspace.lake.path(asset, cell)
         known = _HOLDS.get(path)
-        if known is None or known[0] != inputs:
-            found, evaluated = [], Attempt()
-            with evaluated:
-                rows = self.ensure(asset, cell)
-                found = (
-                    [] if rows is None else [_hold(asset, cell, row) for row in blocking(rows).iter_rows(named=True)]
-                )
-            if evaluated.reason is not None:
-                what = f"its checks could not be evaluated ({evaluated.reason})"
-                found = [Hold(asset, cell, "", "evaluation", what, "mend what the message says, and run again")]
-            known = _HOLDS[path] = inputs, found
-        return known[1]
+        if known is not None and known[0] == inputs:
+            return known[1]
+        found, evaluated = [], Attempt()
+        with evaluated:
+            rows = self.ensure(asset, cell)
+            found = [] if rows is None else [_hold(asset, cell, row) for row in blocking(rows).iter_rows(named=True)]
+        if evaluated.reason is not None:  # not kept: whoever runs again in this process tries again
+            what = f"its checks could not be evaluated ({evaluated.reason})"
+            return [Hold(asset, cell, "", "evaluation", what, "mend what the message says, and run again")]
+        _HOLDS[path] = inputs, found
+        return found
 
     def holds_above(self, spec: StageSpec, cells: Iterable[Cell], *, look: bool = False) -> dict[Cell, list[Hold]]:
         """Return those of an asset's cells that are made from a partition with a blocking failure, with what failed.

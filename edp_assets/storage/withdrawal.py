@@ -162,7 +162,7 @@ def holding(lake: Lake, eids: frozenset[str]) -> dict[Location, set[str]]:
             return set()
         return people or None
 
-    paths = [path for path in all_files(lake.root) if path.suffix == ".parquet"] if eids else []
+    paths = all_files(lake.root, ".parquet") if eids else []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return {path: people for path, people in zip(paths, pool.map(whom, paths), strict=True) if people is not None}
 
@@ -226,7 +226,7 @@ def _remove_unmade(workspace: Workspace, made: Made, before: float = float("inf"
     """Remove stored partitions that no run makes any more and that were written before a time; return which."""
     lake, removed = workspace.lake, []
     cells = defaultdict(set, {asset: set(of_asset) for asset, of_asset in made().items()})
-    for part in (file for file in all_files(lake.root) if file.name == "part.parquet"):
+    for part in all_files(lake.root, "part.parquet"):
         asset, keys = _place(lake, part)
         cell = tuple(sorted(keys.items()))
         if asset == ASSET or asset[-1] == TRAINED_ON or cell in cells[asset] or part.stat().st_mtime >= before:

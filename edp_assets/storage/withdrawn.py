@@ -71,9 +71,9 @@ def _files(workspace: Workspace, since_ns: int) -> Iterator[Location]:
     root, cohort = workspace.home.root.resolve(), workspace.home.cohort_folder()
     inside = cohort is not None and root in cohort.resolve().parents
     own = cohort.resolve() if inside and cohort is not None else None
-    lake = workspace.lake.root
-    for path in (*all_files(root, since_ns), *(() if isinstance(lake, Path) else all_files(lake, since_ns))):
-        if path.suffix == ".parquet" and not (own and isinstance(path, Path) and path.is_relative_to(own)):
+    places: list[Location] = [root] if isinstance(workspace.lake.root, Path) else [root, workspace.lake.root]
+    for path in (path for place in places for path in all_files(place, ".parquet", since_ns)):
+        if not (own and isinstance(path, Path) and path.is_relative_to(own)):
             yield path
 
 
