@@ -29,8 +29,8 @@ browser:  ## a Chromium of Debian's packages, where there is none and root may i
 	else echo "no browser, and no root with apt-get to install one: the report's browser tests skip"; fi
 
 test: $(VENV)/.installed browser lint  ## lint, types, import rules, tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not alone'
-	$(BIN)/python -m pytest -m alone
+	@shared=$$(mktemp -d) && trap 'rm -rf "$$shared"' EXIT && export EDP_TESTS_SHARED="$$shared" && \
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not alone' && $(BIN)/python -m pytest -m alone
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

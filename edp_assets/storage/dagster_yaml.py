@@ -27,7 +27,10 @@ BASE: dict[str, Any] = {
 }
 """What is the same wherever runs are made and kept."""
 
-SQLITE = {"event_log_storage": {"module": "edp_assets.storage.event_log", "class": "EventLog", "config": {}}}
+SQLITE = {
+    "event_log_storage": {"module": "edp_assets.storage.event_log", "class": "EventLog", "config": {}},
+    "run_storage": {"module": "edp_assets.storage.run_log", "class": "RunLog", "config": {}},
+}
 
 MARK = "# Written by edp from home.toml, and again when that changes; edited by hand it stays as it is. sha256 "
 

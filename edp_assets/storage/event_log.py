@@ -1,19 +1,16 @@
 """Dagster's event log in SQLite, with many events of one run written in two transactions instead of two each.
 
-Dagster opens the database anew for every event, twice, and waits for the disk each time: 10 to 30 ms for each of the
-70,000 partitions of ten organs and 700 codes. It compiles its SQL anew each time as well, asks before every look at a
-partition whether there is a table of them, and reads its migrations for every run's own database. What is written here
-is the same, and any Dagster reads it.
+Dagster writes every event twice and waits for the disk each time: 10 to 30 ms for each of the 70,000 partitions of ten
+organs and 700 codes. It asks before every look at a partition whether there is a table of them, and reads its
+migrations for every run's own database. What is written here is the same, and any Dagster reads it.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,14 +23,13 @@ from dagster._serdes import ConfigurableClassData
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from edp_assets.storage.open_sqlite import OpenDatabases
+
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
 BATCH = 500
 """Most events that are written together; the environment variable that Dagster reads says it."""
-
-BUSY_SECONDS = 30
-"""How long a writer waits for another one, as Dagster's own does."""
 
 KEPT = 4
 """Databases that stay open: the index of all runs, and those of the run and of what runs within it."""
@@ -42,15 +38,6 @@ KEPT = 4
 def allow_batches() -> None:
     """Have this process's Dagster hand over events that come together as one batch."""
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(BATCH))
-
-
-@dataclass(frozen=True)
-class _Open:
-    """An open database: by which process, and which file it was."""
-
-    connection: Connection
-    process: int
-    file: int
 
 
 class EventLog(SqliteEventLogStorage):
@@ -69,7 +56,7 @@ class EventLog(SqliteEventLogStorage):
         return cls(os.path.join(os.environ["DAGSTER_HOME"], "history", "runs"), inst_data=inst_data)
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._open: dict[str, _Open] = {}
+        self._databases = OpenDatabases(KEPT)
         self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
@@ -89,51 +76,15 @@ class EventLog(SqliteEventLogStorage):
             path = Path(self.path_for_shard(shard))
             if shard not in self._initialized_dbs:
                 if not self._copied(path):
-                    self._initdb(self._engine(path))
+                    self._initdb(self._databases.engine(path))
                 self._initialized_dbs.add(shard)
-            with self._connection(shard, path) as connection, connection.begin():
+            with self._databases.connection(path) as connection, connection.begin():
                 yield connection
-
-    @contextmanager
-    def _connection(self, shard: str, path: Path) -> Iterator[Connection]:
-        kept = self._open.pop(shard, None)
-        # A file that was replaced is another database, and what a process opened its child must not use.
-        if kept is None or kept.process != os.getpid() or not path.exists() or path.stat().st_ino != kept.file:
-            connection = self._engine(path).connect()
-            kept = _Open(connection, os.getpid(), path.stat().st_ino)
-        try:
-            yield kept.connection
-        except BaseException:
-            kept.connection.close()
-            raise
-        self._open[shard] = kept  # the last in order is the one used last
-        if len(self._open) > KEPT:
-            self._open.pop(next(iter(self._open))).connection.close()
-
-    def _engine(self, path: Path) -> Engine:
-        """Return the engine, which keeps its compiled SQL, set to connect to this database."""
-        self._path = path
-        return self._any_engine
-
-    @cached_property
-    def _any_engine(self) -> Engine:
-        return create_engine("sqlite://", creator=self._connected, poolclass=NullPool)
-
-    def _connected(self) -> sqlite3.Connection:
-        """Connect without a wait for the disk at every event.
-
-        A process may die at any moment and nothing is lost; where the machine does, the last events of what the lake
-        holds may be, and the database is as it was before them.
-        """
-        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return connection
 
     def dispose(self) -> None:
         """Close the databases."""
         with self._db_lock:
-            while self._open:
-                self._open.popitem()[1].connection.close()
+            self._databases.close()
         super().dispose()
 
     def _copied(self, path: Path) -> bool:

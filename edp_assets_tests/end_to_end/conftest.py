@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,13 +48,37 @@ def make_small(cohort: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of pytest have in common, and, where make says so, several calls of it."""
+    own = tmp_path_factory.getbasetemp()
+    of_all = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    return Path(os.environ.get("EDP_TESTS_SHARED") or of_all)
+
+
+@contextmanager
+def made_once(folder: Path) -> Iterator[bool]:
+    """Give whether a folder is to be made: the first that asks makes it whole, others wait for that."""
+    done = folder / "made"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if done.exists():
+            yield False
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        yield True
+        done.touch()
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(shared: Path) -> Path:
     """A synthetic cohort of 400 people, 100 of them imaged."""
     from edp_assets.cohort.synthetic.write import write_cohort
 
-    folder = tmp_path_factory.mktemp("tiny") / "cohort"
-    write_cohort(folder, seed=3, participants=400, imaged=100, workers=1)
-    make_small(folder)
+    with made_once(shared / "tiny") as wanted:
+        folder = shared / "tiny" / "cohort"
+        if wanted:
+            write_cohort(folder, seed=3, participants=400, imaged=100, workers=1)
+            make_small(folder)
     return folder
 
 
@@ -67,9 +93,12 @@ def cohort_copy(tiny_cohort: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def finished(tiny_cohort: Path, shared: Path) -> tuple[Path, str]:
     """The home of an undisturbed run on the tiny cohort, and what it printed."""
-    home = tmp_path_factory.mktemp("finished") / "home"
-    done = run_edp(home, "run", str(tiny_cohort))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return home, done.stdout
+    with made_once(shared / "finished") as wanted:
+        home, printed = shared / "finished" / "home", shared / "finished" / "printed.txt"
+        if wanted:
+            done = run_edp(home, "run", str(tiny_cohort))
+            assert done.returncode == 0, done.stdout + done.stderr
+            printed.write_text(done.stdout)
+    return home, printed.read_text()

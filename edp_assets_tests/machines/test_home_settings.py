@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from edp_assets.automation.build import executor_of_home
-from edp_assets.storage.dagster_yaml import WITHOUT_MARK, _digest, dagster_yaml, is_as_written
+from edp_assets.storage.dagster_yaml import SQLITE, WITHOUT_MARK, _digest, dagster_yaml, is_as_written
 from edp_assets.storage.home import Home, HomeError
 from edp_assets.storage.home_settings import HomeSettingsError, read_home_settings
 from edp_assets.storage.postgres import require_postgres
@@ -102,8 +102,9 @@ def test_is_as_written__knows_the_file_of_earlier_versions() -> None:
     assert not is_as_written(earlier + "\n")
 
 
-def test_dagster_yaml__says_what_the_file_of_earlier_versions_said(home: Path) -> None:
-    assert prepared(home, "") == yaml.safe_load((Path(__file__).parent / "earlier_dagster.yaml").read_text())
+def test_dagster_yaml__says_what_the_file_of_earlier_versions_said_and_who_keeps_the_runs(home: Path) -> None:
+    earlier = yaml.safe_load((Path(__file__).parent / "earlier_dagster.yaml").read_text())
+    assert prepared(home, "") == {**earlier, "run_storage": SQLITE["run_storage"]}
 
 
 @mismatch

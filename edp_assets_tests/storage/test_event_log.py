@@ -91,7 +91,7 @@ def test_event_log__keeps_few_databases_open_and_opens_a_replaced_one_anew(home:
     for shard in "abcdefgh":
         with log.run_connection(shard) as connection:
             connection.exec_driver_sql("SELECT 1 FROM event_logs").fetchall()
-    assert list(log._open) == list("efgh")
+    assert log._databases.names() == list("efgh")
     other = tmp_path / "theirs/other.db"
     other.replace(log.path_for_shard("h"))
     with log.run_connection("h") as connection:
@@ -102,7 +102,7 @@ def test_event_log__keeps_few_databases_open_and_opens_a_replaced_one_anew(home:
     with log.run_connection("h") as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM mark").scalar() == 0
     log.dispose()
-    assert not log._open
+    assert not log._databases.names()
 
 
 def test_event_log__sees_what_another_process_adds(home: Home) -> None:
