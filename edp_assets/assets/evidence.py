@@ -85,13 +85,17 @@ def clusterings(run: StageRun, icd10_cases: Partitions, **alternatives: Partitio
     from edp_assets.science.phenotypes.clusters import homogeneity
 
     rows = []
-    eids = [icd10_cases[cell]["eid"].implode() for cell in icd10_cases.stored()]
+    stored = icd10_cases.stored()
+    eids = [icd10_cases[cell].select("eid", code=pl.lit(number)) for number, cell in enumerate(stored)]
+    ill = pl.concat([pl.DataFrame(schema={"eid": pl.String, "code": pl.Int32}), *eids])
     rng = np.random.default_rng(run.workspace.settings.clustering.seed)
     for partition in (p for p in alternatives.values() if p.version is not None):
         table = partition.columns("encoder", "organ", "eid", "algorithm", "cluster", "mean_rand_index")
         for (algorithm,), people in table.group_by("algorithm", maintain_order=True):
-            codes = [people["eid"].is_in(ill).to_numpy() for ill in eids]
-            codes = [cases for cases in codes if 0 < cases.sum() < len(cases)]
+            placed = people.select("eid").with_row_index("row").join(ill, on="eid")
+            masks = np.zeros((len(stored), people.height), dtype=bool)
+            masks[placed["code"].to_numpy(), placed["row"].to_numpy()] = True
+            codes = [cases for cases in masks if 0 < cases.sum() < len(cases)]
             labels = people["cluster"].to_numpy()
             rows.append(
                 {

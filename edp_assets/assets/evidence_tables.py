@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -56,10 +56,10 @@ class Counted:
         """Return the rows of a table, of whatever of it is stored."""
         frames = [empty(table).select(columns)]
         for name in names:
-            there = [p for p in self._partitions(f"{name}__{table}") if p.version is not None]
-            if not there:
+            filled, empty_ones = self._partitions(f"{name}__{table}")
+            if not filled and not empty_ones:
                 self.without.add(name)
-            frames += [partition.columns(*columns) for partition in there]
+            frames += [partition.columns(*columns) for partition in filled]
         rows = pl.concat(frames)
         return rows.filter(pl.col("icd10").is_null() | pl.col("icd10").is_in(self._studied.implode()))
 
@@ -67,12 +67,13 @@ class Counted:
         """Return what is told of a table made of these: what there was nothing of, such as encoders not in use."""
         return {"rows": frame.height, "nothing_stored_of": ", ".join(sorted(self.without))}
 
-    def _partitions(self, name: str) -> Iterator[Partition]:
+    def _partitions(self, name: str) -> tuple[list[Partition], int]:
+        """Return the partitions that have rows, most codes hit nothing, and how many have none."""
         found = self._inputs[name]
-        if isinstance(found, Partition):
-            yield found
-        else:
-            yield from (found.partition(cell) for cell in found.stored())
+        if isinstance(found, Partitions):
+            return found.filled()
+        there, rows = found.version is not None, found.rows
+        return ([found] if rows else []), int(there and not rows)
 
 
 def _methods(run: StageRun, inputs: Mapping[str, Partition | Partitions]) -> list[str]:

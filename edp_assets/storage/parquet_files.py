@@ -74,9 +74,15 @@ def _placed(path: Location) -> tuple[str, Any]:
 
 
 def read_table(path: Location, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a file, or some of its columns."""
-    with open_file(path) as file:
-        return file.read(columns=None if columns is None else list(columns))
+    """Read a file, or some of its columns; a small one, as most are, is fetched once, footer and pages together."""
+    wanted = None if columns is None else list(columns)
+    tail = _tail(path, TAIL)
+    if len(tail) == TAIL:
+        with open_file(path) as file:
+            return file.read(columns=wanted)
+    whole = pa.BufferReader(tail)
+    with pq.ParquetFile(whole, metadata=_parsed(path, tail), page_checksum_verification=True) as file:
+        return file.read(columns=wanted, use_threads=False)
 
 
 def damage(path: Location) -> str | None:

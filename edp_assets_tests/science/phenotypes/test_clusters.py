@@ -138,3 +138,14 @@ def test_homogeneity__is_the_share_of_entropy_that_clusters_explain():
     assert homogeneity(labels, [even, labels == 1, np.zeros(100, bool)]) == pytest.approx(0.5)
     with pytest.raises(PhenotypeError, match="no code has both cases and controls"):
         homogeneity(labels, [np.zeros(100, bool)])
+
+
+@pytest.mark.parametrize("share", [0.002, 0.1, 0.5, 0.97])
+def test_homogeneity__is_that_of_scikit_learn(share: float):
+    from sklearn.metrics import homogeneity_score
+
+    rng = np.random.default_rng(3)
+    labels = rng.choice([0, 2, 5, 9], 2000, p=[0.6, 0.3, 0.099, 0.001])  # one of a few people, without cases
+    codes = [rng.random(2000) < share * (1 + (labels == 2)) / 2 for _ in range(5)]
+    wanted = np.mean([homogeneity_score(cases, labels) for cases in codes])
+    assert homogeneity(labels, codes) == pytest.approx(wanted, rel=1e-9)
