@@ -9,7 +9,8 @@ import pytest
 from edp_assets_tests.end_to_end.conftest import run_edp
 from edp_assets_tests.planted_truth import calibrations, found
 
-CHOSEN = ("--organ", "kidneys", "--encoder", "mae", "--select", '+key:"*/gene_hits" or +key:"*/lead_variants"')
+SELECT = '+key:"*/gene_hits" or +key:"*/lead_variants" or +key:icd10_codes'
+CHOSEN = ("--organ", "kidneys", "--encoder", "mae", "--select", SELECT)
 """What tells genes; figures and evidence are looked at on smaller cohorts."""
 
 
