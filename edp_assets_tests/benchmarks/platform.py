@@ -1,15 +1,17 @@
-"""What the platform itself costs at many organs and codes: a first fill, no change, three codes changed.
+"""What the platform itself costs at many organs and codes: a first fill, no change, three codes changed, the report.
 
-    python -m edp_assets_tests.benchmarks.platform [--organs 10] [--codes 700] [--people 5000]
+    python -m edp_assets_tests.benchmarks.platform [--organs 10] [--codes 700] [--people 5000] [--folder DIR]
 
 Embeddings are drawn, not learned; everything from there to gene hits is the real graph. Science is the time inside the
 stages' own functions, the platform's share is all the rest: ranges, events, reading inputs, writing, the warehouse.
+With --folder its cohort and home stay there, and a later call goes on with them.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -153,64 +155,61 @@ def change(folder: Path, codes: list[str]) -> None:
     pl.concat([table, pl.DataFrame(new, schema=table.schema, orient="row")]).write_csv(path)
 
 
-def main(organs: int, codes: int, people: int, say: Callable[[str], None]) -> None:
-    """Fill, refresh without a change, and refresh with three codes changed; print what each costs."""
+def main(folder: Path, organs: int, codes: int, people: int, say: Callable[[str], None]) -> None:
+    """Fill, refresh without a change and with three codes changed, and build the report; print what each costs."""
     time_stages()
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["EDP_HOME"] = str(Path(folder) / "home")
-        write_cohort(Path(folder) / "cohort", organs, codes, people)
-        from edp_assets.assets.stage import REGISTRY
-        from edp_assets.runner import Choice, run
-        from edp_assets.storage.home import Home
-        from edp_assets.storage.workspace import Workspace
+    os.environ["EDP_HOME"] = str(folder / "home")
+    filled = (folder / "cohort").exists()
+    if not filled:
+        write_cohort(folder / "cohort", organs, codes, people)
+    from edp_assets.assets.stage import REGISTRY
+    from edp_assets.report.build import build_report
+    from edp_assets.runner import Choice, run
+    from edp_assets.storage.home import Home
+    from edp_assets.storage.workspace import Workspace
 
-        home = Home.from_environment()
-        home.prepare()
-        home.bind(Path(folder) / "cohort")
+    home = Home.from_environment()
+    home.prepare()
+    home.bind(folder / "cohort")
+    if not filled:
         plant(Workspace(home))
-        wanted = [
-            s
-            for s in REGISTRY.values()
-            if s.spec.asset[-1] not in LEFT_OUT and s.group not in ("few_shot", "adjustment")
-        ]
-        wanted = [s for s in wanted if s.spec.asset[0] not in ("video_mae", "imagenet", "untrained", "hand_made")]
-        choice = Choice(select=" or ".join(f'key:"{"/".join(s.spec.asset)}"' for s in wanted))
-        steps = {"first fill": [], "no change": [], f"{CHANGED} codes changed": code_names(codes)[:CHANGED]}
-        for name, changed in steps.items():
-            if changed:
-                change(Path(folder) / "cohort", changed)
-            SCIENCE[:] = [0.0, 0.0]
-            started, cpu = time.perf_counter(), time.process_time()
-            outcome = run(Workspace(home), choice, say)
-            wall, used, made = time.perf_counter() - started, time.process_time() - cpu, sum(outcome.made.values())
-            cells = outcome.made.get("mae/phenotype_models", 0)
-            rest, rest_cpu = wall - SCIENCE[0], used - SCIENCE[1]
-            print(
-                f"{name}: {wall:.1f} s, {made} partitions of {cells} organ x code cells; science {SCIENCE[0]:.1f} s, "
-                f"platform {rest:.1f} s ({rest / max(made, 1):.4f} s a partition, {rest / max(cells, 1):.3f} s a cell)"
-                f", of CPU {rest_cpu:.1f} s ({rest_cpu / max(cells, 1):.3f} s a cell)",
-                flush=True,
-            )
-        sizes = {
-            kind: sum(f.stat().st_size for f in place.rglob("*") if f.is_file()) / 1e6
-            for kind, place in (("events", home.dagster), ("lake", home.lake), ("warehouse", home.warehouse.parent))
-            if kind != "warehouse"
-        }
+    wanted = [
+        s for s in REGISTRY.values() if s.spec.asset[-1] not in LEFT_OUT and s.group not in ("few_shot", "adjustment")
+    ]
+    wanted = [s for s in wanted if s.spec.asset[0] not in ("video_mae", "imagenet", "untrained", "hand_made")]
+    choice = Choice(select=" or ".join(f'key:"{"/".join(s.spec.asset)}"' for s in wanted))
+    steps = {"first fill": [], "no change": [], f"{CHANGED} codes changed": code_names(codes)[:CHANGED]}
+    for name, changed in steps.items():
+        if changed:
+            change(folder / "cohort", changed)
+        SCIENCE[:] = [0.0, 0.0]
+        started, cpu = time.perf_counter(), time.process_time()
+        outcome = run(Workspace(home), choice, say)
+        wall, used, made = time.perf_counter() - started, time.process_time() - cpu, sum(outcome.made.values())
+        cells = outcome.made.get("mae/phenotype_models", 0)
+        rest, rest_cpu = wall - SCIENCE[0], used - SCIENCE[1]
         print(
-            f"event database {sizes['events']:.0f} MB, lake {sizes['lake']:.0f} MB, warehouse "
-            f"{home.warehouse.stat().st_size / 1e6:.0f} MB"
+            f"{name}: {wall:.1f} s, {made} partitions of {cells} organ x code cells; science {SCIENCE[0]:.1f} s, "
+            f"platform {rest:.1f} s ({rest / max(made, 1):.4f} s a partition, {rest / max(cells, 1):.3f} s a cell)"
+            f", of CPU {rest_cpu:.1f} s ({rest_cpu / max(cells, 1):.3f} s a cell)",
+            flush=True,
         )
+    for name in ("first report", "report, no change"):
+        build_report(Workspace(home), lambda line, name=name: print(f"{name}: {line}", flush=True))  # type: ignore[misc]
+    places = {"Dagster's databases": home.dagster, "lake": home.lake, "report": home.report}
+    sizes = {name: sum(f.stat().st_size for f in place.rglob("*") if f.is_file()) for name, place in places.items()}
+    sizes["warehouse"] = home.warehouse.stat().st_size
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{', '.join(f'{name} {size / 1e6:.0f} MB' for name, size in sizes.items())}; peak memory {memory:.1f} GiB")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     for option, default in (("--organs", 10), ("--codes", 700), ("--people", 5000)):
         parser.add_argument(option, type=int, default=default)
+    parser.add_argument("--folder", type=Path, help="where cohort and home stay; else they are removed at the end")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args()
-    main(
-        given.organs,
-        given.codes,
-        given.people,
-        (lambda _: None) if given.quiet else lambda line: print(line, file=sys.stderr),
-    )
+    tell: Callable[[str], None] = (lambda _: None) if given.quiet else lambda line: print(line, file=sys.stderr)
+    with tempfile.TemporaryDirectory() as temporary:
+        main(given.folder or Path(temporary), given.organs, given.codes, given.people, tell)
