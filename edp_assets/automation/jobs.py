@@ -4,16 +4,19 @@ The op calls the same function as the command and streams its lines to the run's
 stand beside it in the UI.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
 from edp_assets.automation.alive import alive
+from edp_assets.cohort.problems import CohortError
 from edp_assets.refresh import refresh as edp_refresh
-from edp_assets.runner import Choice
+from edp_assets.runner import Choice, Outcome
 from edp_assets.storage.home import Home, HomeError
 from edp_assets.storage.workspace import Workspace
 
@@ -24,7 +27,7 @@ BELOW_LABELS = 'key:"diagnoses"+ or key:"binary_labels"+'
 """Every asset that a changed label can touch: no encoder, crop or association basis."""
 
 SHOWN = 20
-"""Failed checks or damaged files that a run's last words list."""
+"""Failed checks, failed partitions or damaged files that a run's last words list."""
 
 Say = Callable[[str], None]
 
@@ -52,11 +55,25 @@ def refresh_chosen(workspace: Workspace, choice: Choice, say: Say) -> None:
     say(f"{sum(outcome.made.values())} partitions made, {sum(outcome.current.values())} were current")
     if outcome.made and workspace.home.warehouse.exists():
         build_report(workspace, choice, say)
+    require_made(outcome)
+
+
+def require_made(outcome: Outcome) -> None:
+    """Raise where `edp refresh` would end with 1: something failed, is held, or people who withdrew are found."""
+    told = []
+    if outcome.failed:
+        failed = [f"{'/'.join(e.asset)} [{' '.join(key for _, key in e.cell)}]: {e.reason}" for e in outcome.failed]
+        told.append(
+            f"{len(failed)} partition(s) failed (what does not stand below them is made):\n{_listed(failed)}\n"
+            "The job full_run makes them again."
+        )
     if outcome.holds:
-        raise RuntimeError(
+        told.append(
             f"{len(outcome.holds)} failed check(s) hold what stands downstream (everything else is made):\n"
             + _listed(outcome.holds)
         )
+    if told := [*told, *outcome.withdrawn]:
+        raise RuntimeError("\n".join(told))
 
 
 def refresh_labelled(workspace: Workspace, choice: Choice, say: Say) -> None:
@@ -66,8 +83,10 @@ def refresh_labelled(workspace: Workspace, choice: Choice, say: Say) -> None:
 
 
 def train(workspace: Workspace, choice: Choice, say: Say) -> None:
-    """Materialise encoders and what they are made from."""
-    edp_refresh(workspace.home, workspace.cohort.folder, replace(choice, select='+key:"*/encoder"'), say)
+    """Materialise encoders and what they are made from; a narrower selection stays within that."""
+    within = f" and ({choice.select})" if choice.select else ""
+    chosen = replace(choice, select=f'(+key:"*/encoder"){within}')
+    require_made(edp_refresh(workspace.home, workspace.cohort.folder, chosen, say))
 
 
 def build_report(workspace: Workspace, _: Choice, say: Say) -> None:
@@ -94,6 +113,13 @@ def _listed(found: Sequence[object]) -> str:
     return "\n".join(f"  {each}" for each in found[:SHOWN]) + more
 
 
+def _without_rows(error: CohortError, folder: Path) -> str:
+    """Return what is wrong with a cohort, without rows, values or eids: Dagster's log outlives a withdrawal."""
+    wrong = Counter((each.file, each.wanted, each.remedy) for each in error.problems)
+    kinds = [f"{file}: {n} wrong; wanted {wanted}; to do: {remedy}" for (file, wanted, remedy), n in wrong.items()]
+    return f"the cohort cannot be used (`edp check {folder}` names the rows):\n{_listed(kinds)}"
+
+
 def _job(name: str, description: str, work: Callable[[Workspace, Choice, Say], None]) -> dg.JobDefinition:
     """Return a job of one op, whose run ends with the words that the command would print."""
 
@@ -108,6 +134,9 @@ def _job(name: str, description: str, work: Callable[[Workspace, Choice, Say], N
                 work(workspace, config.choice(), context.log.info)
             except HomeError as error:  # somebody else is at work in the home: to ask again helps
                 raise dg.Failure(str(error), allow_retries=False) from None
+            except CohortError as error:
+                context.instance.add_run_tags(context.run_id, {FAILED: "true"})
+                raise dg.Failure(_without_rows(error, workspace.cohort.folder), allow_retries=False) from None
             except Exception as error:
                 context.instance.add_run_tags(context.run_id, {FAILED: "true"})
                 raise dg.Failure(f"{error}" or type(error).__name__, allow_retries=False) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
@@ -31,7 +32,8 @@ class Cursor:
     Attributes:
         settled: the files' signatures that a refresh was last asked for.
         last: those of the last look: a change counts once two looks agree.
-        asked: runs asked for; it makes each one's run key.
+        asked: runs asked for.
+        since: when the cursor was first written, in ns; with `asked` it makes each run's key, also after a reset.
         attempt: how often the last one was.
     """
 
@@ -40,6 +42,7 @@ class Cursor:
     asked: int = 0
     attempt: int = 1
     files: list[str] = field(default_factory=list)
+    since: int = field(default_factory=time.time_ns)
 
     def request(self) -> dg.RunRequest:
         """Return the request of a refresh."""
@@ -50,7 +53,7 @@ class Cursor:
     @property
     def key(self) -> str:
         """The run key of the last request: Dagster starts no second run of it."""
-        return f"cohort_changes-{self.asked}"
+        return f"cohort_changes-{self.since}-{self.asked}"
 
 
 def watch(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:

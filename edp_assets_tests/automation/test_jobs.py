@@ -13,9 +13,14 @@ import pytest
 from edp_assets.assets.encoders import ENCODERS
 from edp_assets.automation import jobs
 from edp_assets.automation.build import build_automation, settings_of_home
+from edp_assets.cohort.problems import CohortError
 from edp_assets.definitions import defs
+from edp_assets.refresh import refresh
+from edp_assets.runner import Failed, Outcome
 from edp_assets.runner.choice import Choice, chosen_stages
 from edp_assets.settings import Settings
+from edp_assets.storage.attempts import Reason
+from edp_assets.storage.cells import cell_of
 from edp_assets.storage.home import Home
 from edp_assets_tests.automation.conftest import CHOICE, diagnose
 
@@ -73,6 +78,43 @@ def test_refresh__a_broken_table_fails_the_run_with_what_edp_check_says(home: Ho
     assert "participants.csv" in failed
     assert "eid" in failed
     assert run.tags[jobs.FAILED] == "true"
+
+
+def test_refresh__a_wrong_value_is_told_without_whose_it_is(home: Home, folder: Path) -> None:
+    table = folder / "participants.csv"
+    header, first, *rest = table.read_text().splitlines()
+    table.write_text("\n".join([header, first.replace(first.split(",")[1], "n/k", 1), *rest]) + "\n")
+    eid = first.split(",")[0]
+    with pytest.raises(CohortError, match=eid):
+        refresh(home, folder, CHOICE, lambda _: None)
+    _, failed = start(jobs.full_run)
+    assert "participants.csv: 1 wrong; wanted" in failed
+    assert f"`edp check {folder}` names the rows" in failed
+    assert "n/k" not in failed
+    assert not [
+        path for path in home.dagster.rglob("*") if path.is_file() and f"eid {eid}" in path.read_text("latin-1")
+    ]
+    assert not [path for path in home.dagster.rglob("*") if path.is_file() and "n/k" in path.read_text("latin-1")]
+
+
+@pytest.mark.parametrize("job", [jobs.full_run, jobs.train_encoders])
+def test_jobs__fail_where_edp_refresh_ends_with_1(
+    home: Home, monkeypatch: pytest.MonkeyPatch, job: dg.JobDefinition
+) -> None:
+    failed = [Failed(("mae", "edp_scores"), cell_of({"organ": "liver", "icd10": "K76"}), Reason("singular matrix", ""))]
+    asked = []
+
+    def refreshed(home: Home, folder: Path, choice: Choice, say: object) -> Outcome:
+        asked.append(choice.select)
+        return Outcome(failed=failed, withdrawn=["1 person who withdrew is found in lake/x"])
+
+    monkeypatch.setattr(jobs, "edp_refresh", refreshed)
+    run, told = start(job, select="key:a")
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert "1 partition(s) failed" in told
+    assert "mae/edp_scores [K76 liver]: singular matrix" in told
+    assert "1 person who withdrew is found in lake/x" in told
+    assert asked == ["key:a" if job is jobs.full_run else '(+key:"*/encoder") and (key:a)']
 
 
 def test_verify__fails_with_the_damaged_files(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,3 +144,16 @@ def test_end_dead__ends_runs_whose_process_died_and_no_other(instance: dg.Dagste
     found = [instance.get_run_by_id(run.run_id) for run in runs]
     assert [run.status.value for run in found if run] == ["STARTED", "FAILURE"]
     assert end_dead(home, instance) == []
+
+
+def test_sensor__a_reset_cursor_asks_under_keys_of_its_own(instance: dg.DagsterInstance, folder: Path) -> None:
+    looks, keys = Looks(instance), []
+    for eid in ("290", "291"):
+        looks()
+        diagnose(folder, eid, "K760")
+        looks()
+        asked = looks()
+        assert isinstance(asked, dg.RunRequest)
+        keys.append(asked.run_key)
+        looks.cursor = None  # as "Reset cursor" of the UI does
+    assert len(set(keys)) == 2

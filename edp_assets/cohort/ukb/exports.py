@@ -144,7 +144,10 @@ def open_export(path: Path) -> Export:
         raise ImportRefusedError(f"{path}: wanted a table of UK Biobank fields, found no such file; correct --tables")
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     if ending == ".parquet":
-        separator, header = "", list(pl.read_parquet_schema(path))
+        try:
+            separator, header = "", list(pl.read_parquet_schema(path))
+        except READ_ERRORS as error:
+            raise ImportRefusedError(_damaged(path, error)) from None
     elif ending in SEPARATORS:
         separator, header = _text_header(path, SEPARATORS[ending])
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,11 +99,11 @@ def _role(words: list[str], is_mask: bool) -> str | None:
     return "other" if image in OTHER_IMAGES else None
 
 
-def find_scans(folders: Iterable[Path], report: Report) -> pl.DataFrame:
+def find_scans(folders: Iterable[Path], report: Report, withdrawn: Collection[str] = ()) -> pl.DataFrame:
     """Return the scans: eid, organ, mask, mask_label, visit, and `image_<channel>` of the channels that organs use.
 
     Absolute paths; sorted by organ, eid and visit. What cannot be matched by its name, is there twice, or lacks its
-    mask or an image, is left out and counted in the report.
+    mask or an image, is left out and counted in the report, which names nobody who has withdrawn.
 
     Raises:
         OSError: a folder that cannot be read.
@@ -129,7 +129,7 @@ def find_scans(folders: Iterable[Path], report: Report) -> pl.DataFrame:
                 unmatched["no channel and no organ by name"].append(_without_eid(relative))
             else:
                 people[named.eid].files[named.visit][named.role].append(path)
-    rows = _rows(people, report)
+    rows = _rows(people, report, withdrawn)
     channels = sorted({channel for row in rows for channel in row if channel.startswith("image_")})
     _tell(report, counts, unmatched)
     columns = ["eid", "organ", "mask", "mask_label", *channels, "visit"]
@@ -138,10 +138,14 @@ def find_scans(folders: Iterable[Path], report: Report) -> pl.DataFrame:
 
 
 def _files(folder: Path) -> Iterable[tuple[str, str]]:
-    """Yield every file below a folder, absolute and relative to it, in the order of names."""
+    """Yield every file below a folder, absolute and relative to it, in the order of names; links are followed."""
     root = os.path.abspath(folder)
-    for place, folders, files in os.walk(root, onerror=_raise):
-        folders.sort()
+    above = {root: {os.path.realpath(root)}}
+    for place, folders, files in os.walk(root, onerror=_raise, followlinks=True):
+        chain = above.pop(place)  # a link back to a folder that it lies in is no folder of its own
+        inner = {name: os.path.realpath(os.path.join(place, name)) for name in sorted(folders)}
+        folders[:] = [name for name, real in inner.items() if real not in chain]
+        above |= {os.path.join(place, name): chain | {inner[name]} for name in folders}
         for file in sorted(files):
             path = os.path.join(place, file)
             yield path, os.path.relpath(path, root)
@@ -155,7 +159,7 @@ def _without_eid(relative: str) -> str:
     return _EID.sub("<eid>", relative)
 
 
-def _rows(people: dict[str, _Person], report: Report) -> list[dict[str, str | None]]:
+def _rows(people: dict[str, _Person], report: Report, withdrawn: Collection[str]) -> list[dict[str, str | None]]:
     """Return the scans of all people; what is ambiguous or incomplete is told."""
     rows: list[dict[str, str | None]] = []
     twice: list[str] = []
@@ -189,7 +193,7 @@ def _rows(people: dict[str, _Person], report: Report) -> list[dict[str, str | No
             if images and not masks:
                 incomplete["images without a mask of any organ"] += 1
     report.left += [f"{n:,} scans with {what}" for what, n in sorted(incomplete.items())]
-    if twice:
+    if twice := [line for line in twice if line.partition(":")[0] not in withdrawn]:
         shown = "; ".join(twice[:MANY]) + (f"; and {len(twice) - MANY} more" if len(twice) > MANY else "")
         report.left.append(f"{len(twice):,} ambiguous names, none of the files taken: {shown}")
     return rows

@@ -5,6 +5,7 @@ Which field becomes which column, and what stands in for a missing one, belongs 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import polars as pl
@@ -47,7 +48,7 @@ WANTED = (
 )
 
 
-def participants(fields: Fields, eids: pl.Series, report: Report) -> pl.DataFrame:
+def participants(fields: Fields, eids: pl.Series, report: Report, scanned: Collection[int] = ()) -> pl.DataFrame:
     """Return the participants' table (eid as text, columns of `schema.PARTICIPANTS` that the exports have).
 
     People with an imaging visit have its values. For those without one, who count in associations of the whole cohort,
@@ -57,10 +58,11 @@ def participants(fields: Fields, eids: pl.Series, report: Report) -> pl.DataFram
         fields: what was read.
         eids: Int64, whom the table is of.
         report: told what was taken, missing and guessed.
+        scanned: who has scans, and so came to imaging whatever the exports say.
     """
     frame = fields.people.join(eids.to_frame("eid"), on="eid", how="semi").sort("eid")
     present = [name for name in (_name(53), _name(54), _name(21003)) if name in frame.columns]
-    came = pl.any_horizontal(*(pl.col(name).is_not_null() for name in present)) if present else pl.lit(False)
+    came = pl.any_horizontal(pl.col("eid").is_in(list(scanned)), *(pl.col(name).is_not_null() for name in present))
     frame = frame.with_columns(came=came)
     table = frame.select(pl.col("eid").cast(pl.String))
     for column in (
@@ -186,6 +188,11 @@ def _first_visit(
             f"{what} of {imaged:,} people with an imaging visit is that of the first visit ({field}, instance 0), "
             "years "
             "earlier: the imaging visit has none"
+        )
+    if imaged and not also_imaged:
+        report.missing.append(
+            f"{what} of {imaged:,} people who came to imaging: field {field} has none of instance 2 for them, and that "
+            "of the first visit, years earlier, is not taken"
         )
     taken = missing if also_imaged else missing & ~frame["came"]
     if n := int(taken.sum()):

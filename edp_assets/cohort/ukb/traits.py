@@ -14,7 +14,7 @@ from edp_assets.cohort.ukb.exports import Export, ImportRefusedError
 from edp_assets.cohort.ukb.fields import Fields
 from edp_assets.cohort.ukb.people import IMAGING
 from edp_assets.cohort.ukb.report import Report, Taken
-from edp_assets.cohort.ukb.values import CODED_MISSING
+from edp_assets.cohort.ukb.values import CODED_MISSING, MISSING_WORDS
 
 MANY_LEVELS = 20
 """Whole numbers of so many values or more are continuous: PHESANT's rule for integer fields."""
@@ -96,7 +96,7 @@ def _guess(texts: pl.Series) -> tuple[pl.Series, str, int]:
     all_numbers = numbers.null_count() == texts.null_count()
     whole = all_numbers and bool((numbers.drop_nulls() == numbers.drop_nulls().round(0)).all())
     coded = texts.str.to_lowercase().is_in(CODED_MISSING).fill_null(False)
-    if not whole and (all_numbers or not texts.str.to_lowercase().is_in(CODED_MISSING[-2:]).any()):
+    if not whole and (all_numbers or not texts.str.to_lowercase().is_in(MISSING_WORDS).any()):
         # A deprivation index of -1 is a value; and a text that is a number no code.
         coded = pl.Series([False], dtype=pl.Boolean).new_from_index(0, len(texts))
     kept = texts.zip_with(~coded, pl.Series([None], dtype=pl.String))

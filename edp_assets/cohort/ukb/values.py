@@ -9,8 +9,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-CODED_MISSING = ("-1", "-3", "-1.0", "-3.0", "do not know", "prefer not to answer")
-"""Data-codings 100291, 100349 and their like: do not know, prefer not to answer; in an export with labels, in words.
+MISSING_WORDS = ("do not know", "prefer not to answer")
+"""How an export with labels has them."""
+
+CODED_MISSING = ("-1", "-3", "-121", "-818", "-1.0", "-3.0", "-121.0", "-818.0", *MISSING_WORDS)
+"""Data-codings 100291, 100349 and their like, and those of the mental-health questionnaire (-121, -818): do not know,
+prefer not to answer.
 
 Not of 22000 (batches -1 to -11) nor 22009 (components of any sign).
 """

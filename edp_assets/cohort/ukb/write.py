@@ -58,7 +58,7 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
     scans = None
     if asked.images:
         log(f"looking through {len(asked.images)} folder(s) of images")
-        scans = find_scans(asked.images, report)
+        scans = find_scans(asked.images, report, withdrawn)
         if not scans.height:
             told = "; ".join(report.left + report.to_do) or "no NIfTI file"
             raise ImportRefusedError(
@@ -71,7 +71,7 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
     fields = read_fields(exports, SCALARS, keys, log)
     eids = _people(exports, fields, genotyped, withdrawn, report)
     files: dict[str, pl.DataFrame] = {
-        TABLES["participants"]: participants(fields, eids, report),
+        TABLES["participants"]: participants(fields, eids, report, _scanned(scans)),
         TABLES["diagnoses"]: diagnoses(fields, eids, set().union(*(e.fields for e in exports)), report),
     }
     if (found := traits(fields, keys, eids, report)) is not None:
@@ -82,6 +82,10 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
     log(f"writing to {out}")
     write_folder(asked, out, files, withdrawn, pattern, cohort, report)
     return report
+
+
+def _scanned(scans: pl.DataFrame | None) -> list[int]:
+    return [] if scans is None else scans["eid"].cast(pl.Int64).unique().to_list()
 
 
 def _withdrawn(asked: Asked, cohort: Cohort | None) -> frozenset[str]:

@@ -38,6 +38,14 @@ def test_read__a_cut_off_gz_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "ukb.csv.gz", Key(31, 0, 0))
 
 
+def test_open_export__a_cut_off_parquet_file_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "ukb.parquet"
+    pl.DataFrame({"eid": [1000001], "31-0.0": ["1"]}).write_parquet(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ImportRefusedError, match=r"ukb.parquet: wanted a whole table, .* export it again"):
+        open_export(path)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "match"),
     [

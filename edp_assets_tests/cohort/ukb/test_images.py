@@ -109,3 +109,23 @@ def test_find_scans__masks_of_many_labels(tmp_path: Path, named: bool) -> None:
     else:
         assert found == [("kidneys", "kidney_left+kidney_right"), ("liver", "liver"), ("spleen", "spleen")]
     assert any(line.startswith("masks of many labels") for line in report.guessed)
+
+
+def test_find_scans__folders_that_are_links_are_followed_but_not_round(tmp_path: Path) -> None:
+    names = ("fat.nii.gz", "water.nii.gz", "liver.nii.gz")
+    put(tmp_path / "store/1000001", *names)
+    put(tmp_path / "chosen/1000002", *names)
+    (tmp_path / "chosen/1000001").symlink_to(tmp_path / "store/1000001")
+    (tmp_path / "chosen/1000002/back").symlink_to(tmp_path / "chosen")
+    report = Report()
+    assert find_scans([tmp_path / "chosen"], report)["eid"].to_list() == ["1000001", "1000002"]
+    assert not [line for line in report.left if "ambiguous" in line]
+
+
+def test_find_scans__names_nobody_who_has_withdrawn(tmp_path: Path) -> None:
+    for eid in ("1000001", "1000002"):
+        put(tmp_path / eid, "fat.nii.gz", "F.nii.gz", "water.nii.gz", "liver.nii.gz")
+    report = Report()
+    find_scans([tmp_path], report, {"1000001"})
+    assert any("1 ambiguous names, none of the files taken: 1000002" in line for line in report.left)
+    assert not any("1000001" in line for line in report.left)

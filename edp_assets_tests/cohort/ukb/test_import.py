@@ -171,6 +171,16 @@ def test_import_ukb__who_came_to_imaging_has_no_age_or_centre_of_the_first_visit
     ]
 
 
+def test_import_ukb__who_has_scans_came_to_imaging_whatever_the_exports_have(
+    imported: Import, frame: Frame, store: Store, tmp_path: Path
+) -> None:
+    report = imported(store(frame("rap").drop("p21003_i2", "p53_i2", "p54_i2"), tmp_path / "ukb.csv"))
+    people = pl.read_csv(tmp_path / "cohort" / "participants.csv")
+    assert people["age"].to_list() == [None] * 6 + [56, 57]
+    assert any(line.startswith("age of 6 people who came to imaging: field 21003 has none") for line in report.missing)
+    assert any(line.startswith("age of 2 people without an imaging visit") for line in report.guessed)
+
+
 def test_import_ukb__absent_fields_are_told(imported: Import, frame: Frame, store: Store, tmp_path: Path) -> None:
     table = frame("rap").select("eid", "p31", "p41270", "p21003_i2")
     report = imported(store(table, tmp_path / "ukb.csv"))

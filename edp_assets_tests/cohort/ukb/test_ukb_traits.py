@@ -18,6 +18,7 @@ from edp_assets.cohort.ukb.exports import ImportRefusedError
     ("values", "kind", "expected"),
     [
         (["1", "0", "-1", "-3", "1", "0", "1", None], "binary", [1, 0, None, None, 1, 0, 1, None]),
+        (["1", "0", "-818", "-121", "1", "0", "1", None], "binary", [1, 0, None, None, 1, 0, 1, None]),
         (["1", "2", "3", "-7", "1", "2", "3", None], "categorical", ["1", "2", "3", "-7", "1", "2", "3", None]),
         (["-1", "0.5", "-3", "2", "1", "1", "1", "1"], "continuous", [-1, 0.5, -3, 2, 1, 1, 1, 1]),
         (
