@@ -1,8 +1,13 @@
-"""`make bench`: every benchmark against its peer in one run, as a table and as $EDP_HOME/bench.json."""
+"""`make bench`: every benchmark against its peer in one run, as a table and as $EDP_HOME/bench.json.
+
+python -m edp_assets_tests.benchmarks [phewas ...]        # some of them alone
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
@@ -22,12 +27,13 @@ from edp_assets_tests.benchmarks import (
 )
 from edp_assets_tests.benchmarks.result import Result
 
+MODULES = (classifier, clustering, crops, embedding, gwas, mae_training, projection, ancestry, phewas)
+BENCHMARKS: dict[str, Callable[[], list[Result]]] = {each.__name__.rpartition(".")[2]: each.run for each in MODULES}
 
-def main() -> None:
-    """Run all benchmarks; a peer that is not installed is named, and its benchmark left out."""
-    results: list[Result] = []
-    for module in (classifier, clustering, crops, embedding, gwas, mae_training, projection, ancestry, phewas):
-        results += module.run()
+
+def main(names: Sequence[str] = tuple(BENCHMARKS)) -> None:
+    """Run benchmarks; a peer that is not installed is named, and its benchmark left out."""
+    results = [result for name in names for result in BENCHMARKS[name]()]
     table = Table(
         "benchmark", "figure", "peer", "peer's figure", "ratio", "note", title="Benchmarks", title_justify="left"
     )
@@ -43,4 +49,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "names", nargs="*", choices=[[], *BENCHMARKS], metavar="name", help=f"{', '.join(BENCHMARKS)}; none: all"
+    )
+    main(parser.parse_args().names or tuple(BENCHMARKS))

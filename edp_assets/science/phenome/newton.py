@@ -18,10 +18,12 @@ n_parameters) and information, less its second derivatives (n_fits, n_parameters
 SMALL_STEP = 1e-6
 """Step of a tested parameter, in standard errors, below which it is the last: steps shrink by their square, so that
 the effect is right to 1e-9 of its standard error, and that error to 1e-6."""
-SMALL_DECREMENT = 1e-10
+SMALL_DECREMENT = 1e-6
 """The same of all parameters together, squared (Newton's decrement). It is looser: where the likelihood has no maximum
-in a covariate's direction (a centre without a case), steps there do not end, though they change nothing any more."""
-RIDGE = 1e-10
+in a covariate's direction (a centre without a case), steps there do not end, though they change nothing any more. The
+decrement shrinks with the information there, by e a step until that is as small as the ridge and then hardly at all:
+of a biobank's people it must not be asked for less."""
+RIDGE = 1e-11
 """Added to the information, a person, so that such a direction does not make it singular. In a biobank it is less than
 1e-6 of the information of ten cases."""
 

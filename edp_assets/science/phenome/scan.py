@@ -32,7 +32,7 @@ LARGEST_ERROR = 10.0
 """Standard error of a log odds ratio a standard deviation, above which the exposure separates the categories: of ten
 cases it is 0.3."""
 
-NO_MAXIMUM = "the phenotype separates the trait's categories: there is no largest likelihood"
+NO_MAXIMUM = "the phenotype, or a covariate with it, separates the trait's categories: there is no largest likelihood"
 NOTHING_LEFT = "the phenotype does not vary among these people, beside the covariates"
 
 

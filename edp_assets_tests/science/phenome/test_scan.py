@@ -70,16 +70,22 @@ def test_scan__scale_and_place_of_a_phenotype_do_not_matter() -> None:
     np.testing.assert_allclose(other.beta, one.beta * [-1, 1], rtol=1e-6)
 
 
-def test_scan__a_centre_without_a_case_does_not_stop_it() -> None:
-    rng, phenotypes, covariates = draw(3, 3)
-    centre = np.arange(N) < 60
-    y = (rng.normal(size=N) + 0.3 * phenotypes[:, 0] > 3).astype(float)
+@pytest.mark.parametrize("n", [800, 50_000, 400_000])
+@pytest.mark.parametrize("kind", ["binary", "ordinal", "categorical"])
+def test_scan__a_centre_of_controls_alone_does_not_stop_it(kind: str, n: int) -> None:
+    rng, phenotypes, covariates = draw(3, 2, n)
+    covariates[0] = covariates[0] - 60
+    centre = rng.permutation(n) < n // 14
+    liability = rng.normal(size=n) + 0.3 * phenotypes[:, 0]
+    cuts = np.sort(liability)[[-40, -15]]  # as few cases as a rare code has, however many people
+    y = np.digitize(liability, cuts[:1] if kind == "binary" else cuts).astype(float)
     y[centre] = 0
-    found = PhenomeScan(phenotypes, [*covariates, centre.astype(float)]).test(y, "binary")
-    assert found.reasons == [None] * 3
+    found = PhenomeScan(phenotypes, [*covariates, centre.astype(float)]).test(y, kind)
+    assert found.reasons == [None] * 2
     # Its people say nothing: the same as if they were not there.
-    without = PhenomeScan(phenotypes, [*covariates]).test(np.where(centre, np.nan, y), "binary")
-    np.testing.assert_allclose(found.beta, without.beta, rtol=1e-5)
+    without = PhenomeScan(phenotypes, [*covariates]).test(np.where(centre, np.nan, y), kind)
+    for name in ("level_beta",) if kind == "categorical" else ("beta", "standard_error"):
+        np.testing.assert_allclose(getattr(found, name), getattr(without, name), rtol=1e-5)
     np.testing.assert_allclose(found.neg_log_10_p, without.neg_log_10_p, rtol=1e-5)
 
 
