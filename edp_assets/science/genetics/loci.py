@@ -129,6 +129,8 @@ def merge_loci(leads: pl.DataFrame, by: list[str], gap_kb: float) -> pl.DataFram
 
 def shared_loci(loci: pl.DataFrame, others: pl.DataFrame, gap_kb: float) -> pl.DataFrame:
     """Return those of the loci that overlap one of the others, or lie nearer than a gap; both as of `merge_loci`."""
+    if loci.is_empty() or others.is_empty():  # of most codes, and there are thousands
+        return loci.clear()
     numbered = loci.with_row_index("_locus")
     pairs = numbered.join(others.select("chromosome", "locus_start", "locus_end"), on="chromosome", suffix="_other")
     gap = 1000 * gap_kb
