@@ -145,8 +145,12 @@ def _row(
         return row
     y = y.astype(float)
     split = settings.folds, settings.seed
-    predicted = mean_prediction(y, *split) if z is None else out_of_fold(z, y, *split)
-    for name, measure in bootstrap(predicted, y, settings.seed, settings.resamples).items():
+    mean = mean_prediction(y, *split)
+    predicted = mean if z is None else out_of_fold(z, y, *split)
+    found = bootstrap(predicted, y, settings.seed, settings.resamples)
+    # A fold's mean is low where those left out are high: with it, what predicts nothing would correlate inversely.
+    found["pearson_r"] = bootstrap(predicted - mean, y, settings.seed, settings.resamples)["pearson_r"]
+    for name, measure in found.items():
         row |= {name: measure.value, f"{name}_low": measure.low, f"{name}_high": measure.high}
     return row
 
@@ -161,6 +165,7 @@ stage(
     settings=("evidence",),
     files=("synthetic",),
     kinds={"scikitlearn", "parquet"},
+    code_version="2",
 )(volume)
 
 stage(
@@ -172,4 +177,5 @@ stage(
     settings=("evidence",),
     files=("synthetic",),
     kinds={"scikitlearn", "parquet"},
+    code_version="2",
 )(age)

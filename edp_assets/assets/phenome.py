@@ -58,6 +58,7 @@ phenome_dictionary = stage(
     inputs=PEOPLE,
     snapshot_of=("diagnoses",),
     files=FILES,
+    code_version="2",
 )(read_dictionary)
 phenome_traits = stage(
     "phenome_traits",
@@ -67,4 +68,5 @@ phenome_traits = stage(
     inputs={**PEOPLE, "phenome_dictionary": phenome_dictionary},
     snapshot_of=("diagnoses",),
     files=FILES,
+    code_version="2",
 )(read_values)

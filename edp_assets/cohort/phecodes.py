@@ -45,13 +45,12 @@ def read_phecode_map(cohort: Cohort) -> tuple[PhecodeMap | None, list[Problem]]:
 
 
 def _map(path: Path, file: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the pairs of icd10 and phecode, and what the rows say of each phecode."""
+    """Return the pairs of icd10 and phecode (null: the map has the code without one), and what is said of phecodes."""
     table = _read(path, file)
     icd10, phecode = _column(table, ICD10, file), _column(table, PHECODE, file)
-    # Codes that the map lists without a phecode count for none.
-    rows = table.filter(pl.col(phecode).is_not_null())
-    rows = rows.with_columns(normalise_codes(rows[icd10]).alias("icd10"), phecode=_canonical(rows[phecode], file))
-    return rows.select("icd10", "phecode").drop_nulls().unique(maintain_order=True), _described(rows, file)
+    rows = table.with_columns(normalise_codes(table[icd10]).alias("icd10"), phecode=_canonical(table[phecode], file))
+    codes = rows.select("icd10", "phecode").drop_nulls("icd10").unique(maintain_order=True)
+    return codes, _described(rows.drop_nulls("phecode"), file)
 
 
 def _definitions(path: Path, file: str) -> pl.DataFrame:

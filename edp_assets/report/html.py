@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -113,9 +114,13 @@ def _cell(value: object) -> tuple[str, str | None]:
         return "yes" if value else "no", None
     if isinstance(value, int):
         return f"{value:,}", str(value)
+    if isinstance(value, float) and math.isnan(value):
+        return "", None
     if isinstance(value, float):
         # A p-value of many zeros keeps its digits; a large number its units.
-        return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{SHOWN_DIGITS}g}"), repr(value)
+        return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{SHOWN_DIGITS}g}"), repr(value).replace(
+            "inf", "Infinity"
+        )  # as JavaScript reads it
     return str(value), None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
+from edp_assets.assets.encoders import UNTRAINED
 from edp_assets.report.html import plot, table
 from edp_assets.report.names import href, organ_page, scans_page
 from edp_assets.report.site import Page
@@ -121,7 +122,7 @@ def _codes(sources: Sources, name: str, path: str, selection: pl.DataFrame) -> M
     genes = sources.results.table("gene_hits")
     if genes.height:
         hit = (
-            genes.filter(organ=name)
+            genes.filter((pl.col("encoder") != UNTRAINED) | pl.col("encoder").is_null(), organ=name)
             .drop_nulls(["gene", "icd10"])
             .group_by("icd10")
             .agg(genes=pl.col("gene").n_unique())

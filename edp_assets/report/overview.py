@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from edp_assets import summary
+from edp_assets.assets.encoders import UNTRAINED
 from edp_assets.report.html import plot, table
 from edp_assets.report.names import INDEX, href, organ_page
 from edp_assets.report.site import Page
@@ -24,12 +25,12 @@ def overview(sources: Sources) -> Page:
 def _render(sources: Sources, now: str) -> str:
     path = sources.results.path
     hits = summary.hits_by_disease(path)
-    hits = hits.sort("selected", *EDPS, descending=True, maintain_order=True) if hits.height else hits
+    hits, loci = _hits_first(hits), _hits_first(summary.loci_by_disease(path))
     quality, checks, excluded = summary.encoder_quality(path), summary.check_counts(path), summary.left_out(path)
     organs = summary.hits_by_organ(path)
     tables = [
         ("by-disease", "Genes by disease and organ", _by_cell(sources, hits, "Genes hit (Table 1 of the paper)")),
-        ("loci", "Loci by disease and organ", _by_cell(sources, summary.loci_by_disease(path), "Loci hit")),
+        ("loci", "Loci by disease and organ", _by_cell(sources, loci, "Loci hit")),
         ("by-organ", "Genes by organ", table(
             organs, "Genes hit by the EDPs of each encoder, and by organ volume (Table 2 of the paper)",
             links={"organ": [href(INDEX, organ_page(o)) if o in sources.organs else None for o in organs["organ"]]},
@@ -50,6 +51,15 @@ def _render(sources: Sources, now: str) -> str:
         tables=tables,
         made=now,
     )
+
+
+def _hits_first(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return rows by what their EDPs hit: of thousands the page has the first alone."""
+    if not frame.height:
+        return frame
+    most = pl.max_horizontal(*EDPS).fill_null(0)
+    then = ["selected"] if "selected" in frame.columns else []
+    return frame.sort(most, *then, descending=True, nulls_last=True, maintain_order=True)
 
 
 def _by_cell(sources: Sources, frame: pl.DataFrame, caption: str) -> str:
@@ -74,16 +84,26 @@ def _numbers(sources: Sources) -> list[tuple[int, str]]:
         (scans["eid"].n_unique(), "people with a usable scan"),
         (len(sources.organs), "organs"),
         (results.codes.height, "codes studied"),
-        (int(sources.cells["selected"].sum()), "embedding-derived phenotypes with a GWAS"),
+        (_learned(sources), "embedding-derived phenotypes with a GWAS"),
         (genes["gene"].n_unique(), "genes hit by them"),
         (own["gene"].n_unique(), "of these by no baseline: the code itself, organ volume"),
     ]
 
 
+def _learned(sources: Sources) -> int:
+    """Return how many phenotypes of the studied codes are selected; those of the untrained control are none."""
+    selected = sources.results.table("phenotype_selection")
+    if not selected.height:
+        return 0
+    learned = selected.filter(pl.col("selected") & (pl.col("encoder") != UNTRAINED))
+    return learned.join(sources.cells, on=["organ", "icd10"], how="semi").height
+
+
 def _edp_genes(sources: Sources) -> pl.DataFrame:
-    """Return organ, icd10 and gene of the hits of EDPs of the studied codes."""
+    """Return organ, icd10 and gene of the hits of EDPs of the studied codes; the untrained control's are none."""
     hits = sources.results.table("gene_hits")
-    own = hits.filter(pl.col("method").is_in(EDPS)).drop_nulls("gene").select("organ", "icd10", "gene").unique()
+    learned = pl.col("method").is_in(EDPS) & (pl.col("encoder") != UNTRAINED)
+    own = hits.filter(learned).drop_nulls("gene").select("organ", "icd10", "gene").unique()
     return own.join(sources.cells, on=["organ", "icd10"], how="semi")
 
 
@@ -101,7 +121,7 @@ def _heat_map(sources: Sources) -> str | None:
     codes = cells["icd10"].n_unique()
     left = f"The {HEAT_ROWS} codes of the most genes, of {codes:,}." if codes > HEAT_ROWS else ""
     alt = (
-        "Genes hit by the embedding-derived phenotypes of each organ and code, all encoders and methods together; "
+        "Genes hit by the embedding-derived phenotypes of each organ and code, trained encoders and methods together; "
         "empty: no phenotype was selected. A click opens the page; the table below has the same links."
     )
     return plot(heat_map(cells), "heat-map", alt, left)

@@ -52,7 +52,8 @@ def _render(sources: Sources, organ: str, path: str, left: pl.DataFrame) -> str:
 
 
 def _left_out(sources: Sources, organ: str) -> pl.DataFrame:
-    excluded = sources.results.table("excluded").filter(organ=organ)
+    of_crops = pl.col("stage").is_in(["scans", "masked_crops"])  # an association leaves out people, not scans
+    excluded = sources.results.table("excluded").filter(of_crops, organ=organ)
     return excluded.group_by("stage", "reason").agg(scans=pl.len()).sort("stage", "reason")
 
 

@@ -93,7 +93,8 @@ class _Manifest:
             file.write(json.dumps([page, of_page]) + "\n")
 
     def close(self, planned: Iterable[str]) -> None:
-        self.pages = {page: of_page for page, of_page in self.pages.items() if page in set(planned)}
+        kept = set(planned)
+        self.pages = {page: of_page for page, of_page in self.pages.items() if page in kept}
         replace_text(self.path, "".join(json.dumps(pair) + "\n" for pair in sorted(self.pages.items())))
 
 

@@ -227,6 +227,8 @@ def test_volume__from_embeddings_and_from_nothing(tmp_path: Path) -> None:
     assert found["pearson_r"][0] > 0.999
     assert found["mean_absolute_error_percent"][0] < 0.1 < 5 < found["mean_absolute_error_percent"][1]
     assert found["paper_pearson_r"].null_count() == 2
+    # What knows nothing correlates with nothing: a fold's mean goes against those left out of it.
+    assert found.select("pearson_r", "pearson_r_low", "pearson_r_high").row(1) == (0, 0, 0)
 
 
 def test_age__too_few_people_are_a_row_without_measures(tmp_path: Path) -> None:

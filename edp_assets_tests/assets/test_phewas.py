@@ -192,6 +192,24 @@ def test_phewas__a_changed_trait_is_tested_and_the_others_are_taken_over(
     assert not mixed.equals(before)
 
 
+def test_phewas__a_trait_of_the_same_values_as_an_earlier_one_has_its_results(workspace: Workspace) -> None:
+    cells = {CELL: [LATENT]}
+    (before,), _ = scanned(workspace, cells, empty("relatives"))
+    workspace.lake.write(("mae", "phewas"), CELL, "phewas", Stored(before), "")
+    folder = workspace.cohort.folder
+    table = pl.read_csv(folder / "traits.csv")
+    table.with_columns(grease=pl.col("fat"), fat_again=pl.col("fat")).drop("fat").write_csv(folder / "traits.csv")
+    described = (folder / "dictionary.csv").read_text()
+    again = described.replace("fat,Fat,", "grease,Fat,") + "fat_again,Fat,continuous,blood\n"
+    (folder / "dictionary.csv").write_text(again)
+    (after,), (told,) = scanned(workspace, cells, empty("relatives"))
+    assert told["results_taken_over"] == 9
+    shown = ["model", "n", "beta", "neg_log_10_p_value", "reason"]
+    wanted = before.filter(trait="fat").select(shown)
+    for name in ("grease", "fat_again"):
+        assert after.filter(trait=name).select(shown).equals(wanted)
+
+
 def test_phewas__relatives_are_left_out(workspace: Workspace) -> None:
     pair = {"eid": EIDS[5], "relative": EIDS[6], "left_out": True}
     relatives = pl.concat([empty("relatives"), pl.DataFrame([pair])], how="diagonal_relaxed")

@@ -38,7 +38,7 @@ def test_read_phecode_map__of_any_line_end(cohort: Cohort, end: str) -> None:
     assert cohort.phecode_map is not None
     cohort.phecode_map.write_bytes((MAP + ROWS).replace("\n", end).encode())
     found = read(cohort)
-    assert found.codes.rows() == [("K760", "571.5"), ("A00", "8")]
+    assert found.codes.rows() == [("K760", "571.5"), ("A00", "8"), ("Z99", None)]
     assert found.definitions.rows() == [
         ("571.5", "Fatty liver", None, None, "570-573.99", True), ("8", "Infection", None, None, "001-009.99", True)
     ]  # fmt: skip

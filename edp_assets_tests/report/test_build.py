@@ -208,3 +208,19 @@ def test_build_report__shows_tables_of_other_stages_where_there_are_any(planted:
     assert "gone.png" not in text
     assert "Table 3 of the paper" in evidence.read_text()
     assert "3.25" in evidence.read_text()
+
+
+def test_build_report__the_untrained_control_is_no_discovery(planted: Planted) -> None:
+    def numbers() -> list[str]:
+        _, folder = build(planted)
+        return re.findall(r"<li><b>([^<]*)</b>", (folder / "index.html").read_text())
+
+    organ, code = SHOWN[0]
+    before = numbers()
+    label = {"encoder": "untrained", "organ": organ, "icd10": code, "method": "classifier"}
+    for table, row in (("phenotype_selection", {"selected": True}), ("gene_hits", {"gene": "CONTROL"})):
+        frame = filled(table, [{**label, **row}])
+        planted.store(f"untrained/{table}", table, frame, organ=organ, icd10=code)
+    planted.mirror()
+    assert len(before) == 6
+    assert numbers() == before

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
 
-from edp_assets.report.scans import OTHER, described, pattern
+from edp_assets.report.scans import OTHER, _left_out, described, pattern
 
 FOLDER = Path("/data/cohort")
 
@@ -47,3 +48,10 @@ def test_described__a_replaced_file_has_another_hash() -> None:
     replaced = rows.with_columns(signature=pl.when(pl.col("eid") == "103").then(pl.lit("9:9")).otherwise("signature"))
     before, after = (set(described(each, FOLDER, ("fat",))[1]["signature"]) for each in (rows, replaced))
     assert len(before & after) == 5
+
+
+def test_left_out__is_of_scans_not_of_people_in_an_association() -> None:
+    rows = [("masked_crops", "empty mask"), ("mae/association_basis", "no genotype"), ("scans", "withdrawn")]
+    excluded = pl.DataFrame({"organ": "liver", "stage": [r[0] for r in rows], "reason": [r[1] for r in rows]})
+    sources = SimpleNamespace(results=SimpleNamespace(table=lambda name: {"excluded": excluded}[name]))
+    assert _left_out(sources, "liver").rows() == [("masked_crops", "empty mask", 1), ("scans", "withdrawn", 1)]  # type: ignore[arg-type]

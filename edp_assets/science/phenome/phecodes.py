@@ -76,7 +76,7 @@ class PhecodeMap:
     """What the published tables say.
 
     Attributes:
-        codes: icd10 (as K760) and phecode, one row a pair.
+        codes: icd10 (as K760) and phecode, one row a pair; phecode null where the map says that a code has none.
         definitions: phecode, description, category, sex (0, 1 or null), exclude (ranges as text), rollup (whether it
             counts for its parents).
         excluded: phecode -> phecodes whose people are no controls of it, where a table lists them one by one.
@@ -121,13 +121,14 @@ def map_diagnoses(
 
     Returns:
         Phecodes that any of them has, by number. A diagnosis whose code the map does not hold counts for the longest
-        shorter one that it does (N183 for N18), down to the category; `by_category` and `unmapped` count codes.
+        shorter one that it does (N183 for N18), down to the category; one that it holds without a phecode (N188) counts
+        for none. `by_category` and `unmapped` count codes.
     """
     from scipy import sparse
 
     of_people = diagnoses.join(people.to_frame("eid"), on="eid", how="semi")
     used = of_people["icd10"].unique().to_list()
-    known = {code: part["phecode"].to_list() for (code,), part in phecode_map.codes.group_by("icd10")}
+    known = {code: part["phecode"].drop_nulls().to_list() for (code,), part in phecode_map.codes.group_by("icd10")}
     found = {code: _longest(code, known) for code in used}
     defined = {row["phecode"]: row for row in phecode_map.definitions.iter_rows(named=True)}
     pairs = [
@@ -146,8 +147,8 @@ def map_diagnoses(
     ones = np.ones(entries.height, dtype=np.float32)
     cases = sparse.csc_array((ones, (entries["row"].to_numpy(), entries["column"].to_numpy())), shape=shape)
     excluding = sparse.csc_array(_excluding(table, phecode_map))
-    shortened = sum(held is not None and held != code for code, held in found.items())
-    unmapped = sum(held is None for held in found.values())
+    shortened = sum(held != code and bool(known.get(held or "")) for code, held in found.items())
+    unmapped = sum(not known.get(held or "") for held in found.values())
     return Mapped(table, cases, excluding, np.asarray(sex, np.float64), shortened, unmapped)
 
 

@@ -37,17 +37,18 @@ def results_frame(
         dictionary: trait, description, category, kind, levels, reason; one row a trait.
         results: of each row; None where the dictionary has a reason, or the earlier row stands.
         phenotype: its place among those scanned.
-        earlier: rows as these, of the traits there were before.
+        earlier: rows as these, of the traits there were before, maybe under other names.
         sources: what each row is made from, empty where the dictionary has a reason: an earlier one of the same stays.
     """
-    kept = {row["trait"]: row for row in earlier.select("trait", "source", *STATISTICS).iter_rows(named=True)}
+    # Not by name: a trait may have another's values, a parent phecode its only child's, and then both are known.
+    kept = {row["source"]: row for row in earlier.select("source", *STATISTICS).iter_rows(named=True)}
     rows, copied = [], 0
-    columns = dictionary["trait"], dictionary["levels"], dictionary["reason"]
-    for trait, levels, reason, result, source in zip(*columns, results, sources, strict=True):
-        before = kept.get(trait)
+    columns = dictionary["levels"], dictionary["reason"]
+    for levels, reason, result, source in zip(*columns, results, sources, strict=True):
+        before = kept.get(source)
         if reason is not None:
             rows.append({"n": 0, "reason": reason})
-        elif before is not None and before["source"] == source:
+        elif before is not None:
             rows.append({name: before[name] for name in STATISTICS})
             copied += 1
         else:
