@@ -147,10 +147,7 @@ def _row(
     split = settings.folds, settings.seed
     mean = mean_prediction(y, *split)
     predicted = mean if z is None else out_of_fold(z, y, *split)
-    found = bootstrap(predicted, y, settings.seed, settings.resamples)
-    # A fold's mean is low where those left out are high: with it, what predicts nothing would correlate inversely.
-    found["pearson_r"] = bootstrap(predicted - mean, y, settings.seed, settings.resamples)["pearson_r"]
-    for name, measure in found.items():
+    for name, measure in bootstrap(predicted, y, settings.seed, settings.resamples, mean).items():
         row |= {name: measure.value, f"{name}_low": measure.low, f"{name}_high": measure.high}
     return row
 

@@ -78,15 +78,18 @@ def require_made(outcome: Outcome) -> None:
 
 def refresh_labelled(workspace: Workspace, choice: Choice, say: Say) -> None:
     """Do what `edp refresh` does, of what stands below the labels; a narrower selection stays within that."""
-    within = f" and ({choice.select})" if choice.select else ""
-    refresh_chosen(workspace, replace(choice, select=f"({BELOW_LABELS}){within}"), say)
+    refresh_chosen(workspace, _within(BELOW_LABELS, choice), say)
 
 
 def train(workspace: Workspace, choice: Choice, say: Say) -> None:
     """Materialise encoders and what they are made from; a narrower selection stays within that."""
-    within = f" and ({choice.select})" if choice.select else ""
-    chosen = replace(choice, select=f'(+key:"*/encoder"){within}')
+    chosen = _within('+key:"*/encoder"', choice)
     require_made(edp_refresh(workspace.home, workspace.cohort.folder, chosen, say))
+
+
+def _within(select: str, choice: Choice) -> Choice:
+    """Return a choice kept within a selection."""
+    return replace(choice, select=f"({select}) and ({choice.select})" if choice.select else f"({select})")
 
 
 def build_report(workspace: Workspace, _: Choice, say: Say) -> None:

@@ -1,4 +1,4 @@
-"""An S3 server for tests, and a home that stores there."""
+"""An S3 server for tests, and a home that stores there; a home that Dagster keeps its databases in."""
 
 from __future__ import annotations
 
@@ -34,4 +34,14 @@ def far_home(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     found = Home(tmp_path)
     found.stored("lake").fs.mkdir(bucket)
+    return found
+
+
+@pytest.fixture
+def dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A prepared home, as which the environment has it."""
+    monkeypatch.setenv("EDP_HOME", str(tmp_path / "home"))
+    found = Home.from_environment()
+    found.prepare()
+    monkeypatch.setenv("DAGSTER_HOME", str(found.dagster))
     return found

@@ -14,15 +14,6 @@ from edp_assets.storage.home import Home
 KEYS = [f"K{number}" for number in range(20)]
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setenv("EDP_HOME", str(tmp_path / "home"))
-    found = Home.from_environment()
-    found.prepare()
-    monkeypatch.setenv("DAGSTER_HOME", str(found.dagster))
-    return found
-
-
 @dg.asset(partitions_def=dg.StaticPartitionsDefinition(KEYS), backfill_policy=dg.BackfillPolicy.single_run())
 def made(context: dg.AssetExecutionContext) -> None:
     """Tells of nothing but that it was made."""
@@ -42,14 +33,14 @@ def schema(path: Path) -> list[tuple[str, str]]:
     return [*found, *revision, *mode]
 
 
-def test_event_log__a_run_s_database_is_as_dagsters_own(home: Home, tmp_path: Path) -> None:
+def test_event_log__a_run_s_database_is_as_dagsters_own(dagster_home: Home, tmp_path: Path) -> None:
     with dg.DagsterInstance.get() as instance:
         assert isinstance(instance.event_log_storage, EventLog)
         runs = [materialise(instance, KEYS[0], KEYS[-1]) for _ in range(2)]
     theirs = SqliteEventLogStorage(str(tmp_path / "theirs"))
     with theirs.run_connection("a"):
         pass
-    history = home.dagster / "history/runs"
+    history = dagster_home.dagster / "history/runs"
     assert sorted(path.name for path in history.iterdir() if not path.name.endswith(("-wal", "-shm"))) == sorted(
         ["index.db", *(f"{run}.db" for run in runs)]
     )
@@ -58,11 +49,11 @@ def test_event_log__a_run_s_database_is_as_dagsters_own(home: Home, tmp_path: Pa
     assert schema(history / "index.db") == schema(tmp_path / "theirs/index.db")
 
 
-def test_event_log__dagsters_own_reads_what_it_wrote(home: Home) -> None:
+def test_event_log__dagsters_own_reads_what_it_wrote(dagster_home: Home) -> None:
     with dg.DagsterInstance.get() as instance:
         run = materialise(instance, KEYS[0], KEYS[9])
         mine = [entry.message for entry in instance.all_logs(run)]
-    theirs = SqliteEventLogStorage(str(home.dagster / "history/runs"))
+    theirs = SqliteEventLogStorage(str(dagster_home.dagster / "history/runs"))
     assert [entry.message for entry in theirs.get_logs_for_run(run)] == mine
     assert set(theirs.get_materialized_partitions(made.key)) == set(KEYS[:10])
     with dg.DagsterInstance.get() as instance:  # and goes on in a database that is there
@@ -71,8 +62,8 @@ def test_event_log__dagsters_own_reads_what_it_wrote(home: Home) -> None:
     assert len(theirs.get_logs_for_run(again)) > 10
 
 
-def test_event_log__threads_take_turns_and_reach_their_own_database(home: Home) -> None:
-    log = EventLog(str(home.dagster / "history/runs"))
+def test_event_log__threads_take_turns_and_reach_their_own_database(dagster_home: Home) -> None:
+    log = EventLog(str(dagster_home.dagster / "history/runs"))
 
     def reached(shard: str) -> str:
         with log.run_connection(shard) as connection:
@@ -83,8 +74,8 @@ def test_event_log__threads_take_turns_and_reach_their_own_database(home: Home) 
         assert list(pool.map(reached, shards)) == shards
 
 
-def test_event_log__keeps_few_databases_open_and_opens_a_replaced_one_anew(home: Home, tmp_path: Path) -> None:
-    log = EventLog(str(home.dagster / "history/runs"))
+def test_event_log__keeps_few_databases_open_and_opens_a_replaced_one_anew(dagster_home: Home, tmp_path: Path) -> None:
+    log = EventLog(str(dagster_home.dagster / "history/runs"))
     theirs = SqliteEventLogStorage(str(tmp_path / "theirs"))
     with theirs.run_connection("other") as connection:
         connection.exec_driver_sql("CREATE TABLE mark (one INTEGER)")
@@ -105,10 +96,10 @@ def test_event_log__keeps_few_databases_open_and_opens_a_replaced_one_anew(home:
     assert not log._databases.names()
 
 
-def test_event_log__sees_what_another_process_adds(home: Home) -> None:
-    log = EventLog(str(home.dagster / "history/runs"))
+def test_event_log__sees_what_another_process_adds(dagster_home: Home) -> None:
+    log = EventLog(str(dagster_home.dagster / "history/runs"))
     assert not log.has_dynamic_partition("codes", "K76")
-    theirs = SqliteEventLogStorage(str(home.dagster / "history/runs"))
+    theirs = SqliteEventLogStorage(str(dagster_home.dagster / "history/runs"))
     theirs.add_dynamic_partitions("codes", ["K76"])
     assert log.has_dynamic_partition("codes", "K76")
     assert not log.has_table("nowhere")

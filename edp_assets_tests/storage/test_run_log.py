@@ -1,7 +1,6 @@
 """The record of runs: what it writes is what Dagster's own writes and reads, and uses within one another do no harm."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -11,26 +10,17 @@ from edp_assets.storage.home import Home
 from edp_assets.storage.run_log import RunLog
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setenv("EDP_HOME", str(tmp_path / "home"))
-    found = Home.from_environment()
-    found.prepare()
-    monkeypatch.setenv("DAGSTER_HOME", str(found.dagster))
-    return found
-
-
 @dg.asset
 def made() -> None:
     """Tells of nothing but that it was made."""
 
 
-def test_run_log__is_read_by_dagsters_own_and_reads_what_that_one_adds(home: Home) -> None:
+def test_run_log__is_read_by_dagsters_own_and_reads_what_that_one_adds(dagster_home: Home) -> None:
     with dg.DagsterInstance.get() as instance:
         log = instance.run_storage
         assert isinstance(log, RunLog)
         run = dg.materialize([made], instance=instance, tags={"edp/run": "true"}).run_id
-        theirs = SqliteRunStorage.from_local(str(home.dagster / "history"))
+        theirs = SqliteRunStorage.from_local(str(dagster_home.dagster / "history"))
         (found,) = theirs.get_runs(dg.RunsFilter(tags={"edp/run": "true"}))
         assert (found.run_id, found.status) == (run, dg.DagsterRunStatus.SUCCESS)
         theirs.add_run_tags(run, {"edp/what": "refresh"})
@@ -39,8 +29,8 @@ def test_run_log__is_read_by_dagsters_own_and_reads_what_that_one_adds(home: Hom
         assert instance.get_runs() == []
 
 
-def test_run_log__a_transaction_within_another_and_threads_have_their_own(home: Home) -> None:
-    log = RunLog.from_local(str(home.dagster / "history"))
+def test_run_log__a_transaction_within_another_and_threads_have_their_own(dagster_home: Home) -> None:
+    log = RunLog.from_local(str(dagster_home.dagster / "history"))
     with log.connect() as outer, log.connect() as inner:
         assert outer is not inner
         assert inner.exec_driver_sql("SELECT count(*) FROM runs").scalar() == 0
@@ -55,8 +45,8 @@ def test_run_log__a_transaction_within_another_and_threads_have_their_own(home: 
         assert list(pool.map(count, range(40))) == [0] * 40
 
 
-def test_run_log__what_fails_is_not_kept_and_nothing_stays_open(home: Home) -> None:
-    log = RunLog.from_local(str(home.dagster / "history"))
+def test_run_log__what_fails_is_not_kept_and_nothing_stays_open(dagster_home: Home) -> None:
+    log = RunLog.from_local(str(dagster_home.dagster / "history"))
     with pytest.raises(RuntimeError, match="in the middle"), log.connect() as connection:  # noqa: PT012
         connection.exec_driver_sql("INSERT INTO runs (run_id, pipeline_name) VALUES ('a', 'b')")
         raise RuntimeError("in the middle")

@@ -22,12 +22,24 @@ class Measure:
 
 
 def bootstrap(
-    predicted: NDArray[np.float64], true: NDArray[np.float64], seed: int = 0, resamples: int = RESAMPLES
+    predicted: NDArray[np.float64],
+    true: NDArray[np.float64],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    mean: NDArray[np.float64] | float = 0.0,
 ) -> dict[str, Measure]:
     """Measure predictions (n_participants,) of people whom their models had not seen, with percentile intervals.
 
     People are resampled, predictions are not made anew: the interval tells what other people of the same kind would
     give, not what other training samples would.
+
+    Args:
+        predicted: (n_participants,).
+        true: likewise.
+        seed: of the resampling.
+        resamples: how many.
+        mean: of the true values in each one's training sample (`mean_prediction`), which correlations leave out: it is
+            low where those left out of the sample are high, so that what predicts nothing would correlate inversely.
 
     Returns:
         `pearson_r` (0 where the predictions are constant), `mean_absolute_error` (in the target's unit) and
@@ -39,11 +51,12 @@ def bootstrap(
         raise ValueError(f"wanted predicted and true values (n,), n at least 2; {predicted.shape} and {true.shape}")
     found = {}
     for name, statistic in (("pearson_r", _pearson_r), ("mean_absolute_error", _error), (PERCENT, _error_percent)):
+        known = predicted - mean if name == "pearson_r" else predicted
         interval = resample(
-            (predicted, true), statistic, paired=True, vectorized=True, n_resamples=resamples, method="percentile",
+            (known, true), statistic, paired=True, vectorized=True, n_resamples=resamples, method="percentile",
             batch=_RESAMPLES_AT_ONCE, rng=np.random.default_rng(seed),
         ).confidence_interval  # fmt: skip
-        value = float(statistic(predicted, true, axis=-1))
+        value = float(statistic(known, true, axis=-1))
         found[name] = Measure(value, float(interval.low), float(interval.high))
     return found
 
