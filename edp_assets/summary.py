@@ -28,10 +28,16 @@ FROM evidence_hits_by_disease h JOIN codes c USING (organ, icd10)
 WHERE h.encoder IS NOT NULL GROUP BY h.encoder, h.organ, h.icd10 ORDER BY h.encoder, h.organ, h.icd10
 """
 
+_OF_METHOD = """
+CASE WHEN count(*) FILTER (h.method = '{method}' AND h.{column} IS NULL) = 0
+    THEN coalesce(max(h.{column}) FILTER (h.method = '{method}'), 0) END AS {name}
+"""
+
 _METHODS = ("classifier", "clustering", "island")
 
 _ORGANS = """
-SELECT organ, source, scans, phenotypes, genes, genes_low, genes_high, genes_corrected, associations, loci, paper_genes
+SELECT organ, source, scans, phenotypes, genes, genes_low, genes_high, genes_corrected, associations, loci,
+    codes_not_counted, paper_genes
 FROM evidence_hits_by_organ ORDER BY organ, source
 """
 
@@ -82,13 +88,15 @@ def loci_by_disease(path: Path) -> pl.DataFrame:
 
 
 def _wide(path: Path, counted: str) -> pl.DataFrame:
-    """Return `evidence_hits_by_disease` with a column a method; `counted`: genes or loci."""
+    """Return `evidence_hits_by_disease` with a column a method; `counted`: genes or loci.
+
+    A method without a phenotype hits none; null is what is not known, since hits are not stored.
+    """
     columns = [(counted, method, method) for method in _METHODS]
     columns += [(f"{counted}_and_whole", method, f"{method}_and_whole") for method in _METHODS]
     # Names of this module's own, no values.
-    methods = ", ".join(f"max(h.{column}) FILTER (h.method = '{method}') AS {name}" for column, method, name in columns)
-    found = warehouse.query(path, _HITS.format(counted=counted, methods=methods))
-    return found.with_columns(pl.col(name).fill_null(0) for _, _, name in columns)
+    methods = ", ".join(_OF_METHOD.format(column=column, method=method, name=name) for column, method, name in columns)
+    return warehouse.query(path, _HITS.format(counted=counted, methods=methods))
 
 
 def hits_by_organ(path: Path) -> pl.DataFrame:

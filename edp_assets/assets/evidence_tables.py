@@ -17,6 +17,7 @@ from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partition, Partitions
 
+NOT_STORED = "its gene hits are not stored: their run failed, is held by a check, or is still to come"
 KEY = ("encoder", "icd10", "method", "cluster")
 GENES = (*KEY, "gene", "neg_log_10_p_value")
 LEADS = (*KEY, "chromosome", "locus_start", "locus_end")
@@ -50,6 +51,7 @@ class Counted:
     def __init__(self, icd10_codes: pl.DataFrame, inputs: Mapping[str, Partition | Partitions]) -> None:
         self._studied = icd10_codes.filter("studied")["icd10"]
         self._inputs = inputs
+        self._stored: dict[str, set[str]] = {}
         self.without: set[str] = set()
 
     def read(self, table: str, columns: tuple[str, ...], names: tuple[str, ...] = HITS) -> pl.DataFrame:
@@ -62,6 +64,25 @@ class Counted:
             frames += [partition.columns(*columns) for partition in filled]
         rows = pl.concat(frames)
         return rows.filter(pl.col("icd10").is_null() | pl.col("icd10").is_in(self._studied.implode()))
+
+    def reasons(self, cells: pl.DataFrame) -> pl.Series:
+        """Return why the hits of a code are not known, of each encoder (null: the code as a trait), icd10 and method."""
+        return pl.Series(
+            "reason",
+            [
+                None if icd10 in self._codes_with_hits(encoder or method) else NOT_STORED
+                for encoder, icd10, method in cells.select("encoder", "icd10", "method").iter_rows()
+            ],
+            dtype=pl.String,
+        )
+
+    def _codes_with_hits(self, name: str) -> set[str]:
+        """Return the codes whose genes and loci of this name are both stored, with rows or without any."""
+        if name not in self._stored:
+            tables = [self._inputs[f"{name}__{table}"] for table in ("gene_hits", "lead_variants")]
+            codes = [{dict(cell)["icd10"] for cell in t.stored()} for t in tables if isinstance(t, Partitions)]
+            self._stored[name] = set.intersection(*codes)
+        return self._stored[name]
 
     def told(self, frame: pl.DataFrame) -> dict[str, Any]:
         """Return what is told of a table made of these: what there was nothing of, such as encoders not in use."""
@@ -91,6 +112,7 @@ def hits_by_disease(run: StageRun, icd10_codes: pl.DataFrame, **inputs: Partitio
 
     counted = Counted(icd10_codes, inputs)
     cells = pl.concat([_edp_cells(counted), _code_cells(icd10_codes)])
+    cells = cells.with_columns(counted.reasons(cells))
     counts = counts_by_code(
         cells,
         counted.read("gene_hits", GENES),
@@ -106,7 +128,8 @@ def hits_by_disease(run: StageRun, icd10_codes: pl.DataFrame, **inputs: Partitio
         paper_genes=pl.Series([genes for genes, _ in paper], dtype=pl.Float64),
         paper_genes_and_whole=pl.Series([shared for _, shared in paper], dtype=pl.Float64),
     )
-    return Stored(frame.select(empty("evidence_hits_by_disease").columns), metadata=counted.told(frame))
+    told = {**counted.told(frame), "not_counted": frame["reason"].count()}
+    return Stored(frame.select(empty("evidence_hits_by_disease").columns), metadata=told)
 
 
 def _edp_cells(counted: Counted) -> pl.DataFrame:
@@ -155,6 +178,10 @@ def hits_by_organ(
 
     counted, settings = Counted(icd10_codes, inputs), run.workspace.settings
     selected = counted.read("phenotype_selection", SELECTION, tuple(ENCODERS)).filter("selected").select(KEY)
+    selected = selected.with_columns(counted.reasons(selected))
+    unknown = selected.filter(pl.col("reason").is_not_null()).select("encoder", "icd10").unique()
+    codes_not_counted = dict(unknown.group_by("encoder").len().iter_rows())
+    selected = selected.filter(pl.col("reason").is_null()).select(KEY)
     others = pl.DataFrame({"method": _methods(run, inputs)}, schema={"method": pl.String})
     of_organ = pl.col("encoder").is_not_null() | pl.col("icd10").is_null()  # a code as a binary trait is of no organ
     counts = counts_by_organ(
@@ -168,6 +195,7 @@ def hits_by_organ(
     frame = counts.with_columns(
         organ=pl.lit(run["organ"]),
         scans=pl.lit(organ_volumes.height),
+        codes_not_counted=pl.Series([codes_not_counted.get(source, 0) for source in counts["source"]], dtype=pl.Int64),
         paper_genes=pl.Series([printed.get((source, run["organ"])) for source in counts["source"]], dtype=pl.Float64),
     )
     return Stored(frame.select(empty("evidence_hits_by_organ").columns), metadata=counted.told(frame))
@@ -176,6 +204,7 @@ def hits_by_organ(
 stage(
     "evidence/hits_by_disease",
     table="evidence_hits_by_disease",
+    code_version="2",
     inputs={"icd10_codes": cohort.icd10_codes, "hand_made_gwas": REGISTRY[HAND_MADE, "gwas_summary_stats"], **COUNTED},
     **OPTIONS,
 )(hits_by_disease)
@@ -183,6 +212,7 @@ stage(
 stage(
     "evidence/hits_by_organ",
     table="evidence_hits_by_organ",
+    code_version="2",
     inputs={
         "icd10_codes": cohort.icd10_codes,
         "organ_volumes": imaging.organ_volumes,

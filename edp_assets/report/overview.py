@@ -29,8 +29,9 @@ def _render(sources: Sources, now: str) -> str:
     quality, checks, excluded = summary.encoder_quality(path), summary.check_counts(path), summary.left_out(path)
     organs = summary.hits_by_organ(path)
     tables = [
-        ("by-disease", "Genes by disease and organ", _by_cell(sources, hits, "Genes hit (Table 1 of the paper)")),
-        ("loci", "Loci by disease and organ", _by_cell(sources, loci, "Loci hit")),
+        ("by-disease", "Genes by disease and organ", _by_cell(sources, hits, "Genes hit (Table 1 of the paper); empty: gene hits are "
+                                                      "not stored")),
+        ("loci", "Loci by disease and organ", _by_cell(sources, loci, "Loci hit; empty: they are not stored")),
         ("by-organ", "Genes by organ", table(
             organs, "Genes hit by the EDPs of each encoder, and by organ volume (Table 2 of the paper)",
             links={"organ": [href(INDEX, organ_page(o)) if o in sources.organs else None for o in organs["organ"]]},
@@ -107,6 +108,14 @@ def _edp_genes(sources: Sources) -> pl.DataFrame:
     return own.join(sources.cells, on=["organ", "icd10"], how="semi")
 
 
+def _without_hits(sources: Sources) -> pl.DataFrame:
+    """Return the organs and codes of which no trained encoder's gene hits are stored."""
+    counted = sources.results.table("evidence_hits_by_disease")
+    learned = counted.filter(pl.col("encoder").is_not_null() & (pl.col("encoder") != UNTRAINED))
+    known = pl.col("reason").is_null().any()
+    return learned.group_by("organ", "icd10").agg(known=known).filter(~pl.col("known")).select("organ", "icd10")
+
+
 def _heat_map(sources: Sources) -> str | None:
     """Return the heat map of organs and codes with a phenotype; None where there is none."""
     if not sources.shown:
@@ -115,6 +124,7 @@ def _heat_map(sources: Sources) -> str | None:
 
     counts = _edp_genes(sources).group_by("organ", "icd10").agg(genes=pl.len())
     cells = sources.cells.filter(pl.col("selected") > 0).join(counts, on=["organ", "icd10"], how="left")
+    cells = cells.join(_without_hits(sources), on=["organ", "icd10"], how="anti")
     links = [href(INDEX, sources.cell_link(*cell) or "") for cell in cells.select("organ", "icd10").iter_rows()]
     cells = cells.with_columns(pl.col("genes").fill_null(0), href=pl.Series(links, dtype=pl.String))
     cells = cells.join(sources.results.codes.select("icd10", "description"), on="icd10", how="left")
@@ -122,6 +132,6 @@ def _heat_map(sources: Sources) -> str | None:
     left = f"The {HEAT_ROWS} codes of the most genes, of {codes:,}." if codes > HEAT_ROWS else ""
     alt = (
         "Genes hit by the embedding-derived phenotypes of each organ and code, trained encoders and methods together; "
-        "empty: no phenotype was selected. A click opens the page; the table below has the same links."
+        "empty: no phenotype was selected, or its gene hits are not stored. A click opens the page; the table below has the same links."
     )
     return plot(heat_map(cells), "heat-map", alt, left)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
 from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, VARIANT_STATISTICS, Column, Schema, Vector
@@ -56,12 +58,13 @@ PAPER: dict[str, Schema] = {
         "cases": Column(pl.Int64, "cases with an embedding (EDPs); cases of the code (baselines)", nullable=True),
         "roc_auc_out_of_fold": Column(pl.Float64, "of the classifier's score", nullable=True),
         "phenotypes": Column(pl.Int64, "phenotypes selected for a GWAS", nullable=True),
-        **_COUNTS,
-        "loci": Column(pl.Int64, "loci hit"),
+        **{name: replace(column, nullable=True) for name, column in _COUNTS.items()},
+        "loci": Column(pl.Int64, "loci hit", nullable=True),
         "genes_and_whole": Column(pl.Int64, "of the genes, those the code hits in the whole cohort", nullable=True),
         "loci_and_whole": Column(pl.Int64, "of the loci, likewise", nullable=True),
         "paper_genes": _PAPER,
         "paper_genes_and_whole": _PAPER,
+        "reason": Column(pl.String, "why nothing is counted; null: it is", nullable=True),
     },
     "evidence_hits_by_organ": {
         "source": Column(pl.String, "encoder, or a phenotype that needs none, such as organ_volume"),
@@ -73,6 +76,7 @@ PAPER: dict[str, Schema] = {
         "associations": Column(pl.Int64, "pairs of phenotype and gene"),
         "genes_corrected": Column(pl.Int64, "genes left when the threshold is divided by the phenotypes"),
         "loci": Column(pl.Int64, "loci hit"),
+        "codes_not_counted": Column(pl.Int64, "codes with phenotypes whose gene hits are not stored: none of them counts"),
         "paper_genes": _PAPER,
     },
     "evidence_sizes": {

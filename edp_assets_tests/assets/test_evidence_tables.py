@@ -78,6 +78,10 @@ class Organ:
         self.lake.write(asset, place, table, Stored(pl.DataFrame(whole, schema=schema)), "")
         self.cells.setdefault(asset, []).append(place)
 
+    def remove(self, name: str, table: str, cell: dict[str, str]) -> None:
+        """Take a partition away, as of a cell that failed: its codes are told all the same."""
+        self.lake.path((name, table), cell_of(cell)).unlink()
+
     def inputs(self) -> dict[str, Partition | Partitions]:
         found: dict[str, Partition | Partitions] = {}
         for argument, stage in COUNTED.items():
@@ -121,6 +125,29 @@ def test_hits_by_disease__counts_edps_beside_the_code_and_the_controls(organ: Or
     ]
     assert stored.frames["genes_high"].min() > 3.6  # of none found: up to 3.7 by chance
     assert stored.metadata["nothing_stored_of"].split(", ") == sorted(set(EMBEDDINGS) - {"mae"})
+
+
+def test_hits_by_disease__hits_that_are_not_stored_are_not_none(organ: Organ) -> None:
+    organ.remove("mae", "gene_hits", {"icd10": "K76", "organ": "liver"})
+    stored = organ.made(hits_by_disease)
+    columns = ["encoder", "method", "genes", "genes_high", "loci", "genes_and_whole", "reason"]
+    rows = stored.frames.filter(icd10="K76").select(columns).rows()
+    reason = "its gene hits are not stored: their run failed, is held by a check, or is still to come"
+    assert rows[:2] == [("mae", method, None, None, None, None, reason) for method in ("classifier", "clustering")]
+    assert rows[2][2:] == (1, pytest.approx(5.57, abs=0.01), 1, 1, None)
+    assert stored.metadata["not_counted"] == 2
+    closing = summary.hits_by_disease(organ.warehouse).row(0, named=True)
+    assert (closing["classifier"], closing["clustering"], closing["island"]) == (None, None, 0)
+    of_organ = organ.made(hits_by_organ, organ_volumes=pl.DataFrame({"eid": ["1", "2"]})).frames
+    assert "mae" not in of_organ["source"]  # nothing of it is associated
+
+
+def test_hits_by_disease__without_the_whole_cohort_nothing_is_known_to_be_shared(organ: Organ) -> None:
+    organ.remove("icd10_whole_cohort", "lead_variants", {"icd10": "K76"})
+    found = organ.made(hits_by_disease).frames.filter(icd10="K76")
+    assert found["genes"].to_list() == [0, 2, None, 0]
+    assert found["genes_and_whole"].to_list() == [None] * 4
+    assert summary.hits_by_disease(organ.warehouse)["whole_cohort"].to_list() == [None]
 
 
 def test_hits_by_disease__the_papers_numbers_stand_beside_a_real_cohorts(organ: Organ) -> None:

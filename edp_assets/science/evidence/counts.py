@@ -39,7 +39,7 @@ def counts_by_code(
 
     Args:
         cells: encoder, icd10, method, and what is known of them: a row for each that is to be counted; encoder null for
-            the code as a binary trait.
+            the code as a binary trait; reason, why its hits are not known, null where they are.
         genes: encoder, icd10, method, gene of the organ's gene hits, and of the codes' own.
         leads: encoder, icd10, method, chromosome, locus_start, locus_end of their lead variants.
         others: methods without a code or an encoder, such as organ_volume.
@@ -47,17 +47,23 @@ def counts_by_code(
 
     Returns:
         `cells` and a row for each of `others`, with genes, genes_low, genes_high (`poisson_interval`), loci, and
-        genes_and_whole, loci_and_whole: of them those that the code hits in the whole cohort; null without a code.
+        genes_and_whole, loci_and_whole: of them those that the code hits in the whole cohort; null without a code. All
+        are null where hits are not known, and the latter two where the whole cohort's are not: none found is another
+        thing.
     """
+    unknown = set(cells.filter(pl.col("reason").is_not_null()).select(CELL).rows())
     genes_of, loci_of = _by_cell(genes), _by_cell(merge_loci(leads, CELL, gap_kb))
     rest = pl.DataFrame({"method": list(others)}, schema={"method": pl.String})
     rows = []
     for cell in pl.concat([cells, rest], how="diagonal").iter_rows(named=True):
         own, whole = (cell["encoder"], cell["icd10"], cell["method"]), (None, cell["icd10"], WHOLE)
+        if own in unknown:
+            rows.append(cell)
+            continue
         names, own_loci = set(genes_of(own)["gene"].drop_nulls()), loci_of(own)
         low, high = poisson_interval(len(names))
         row = {"genes": len(names), "genes_low": low, "genes_high": high, "loci": own_loci.height}
-        if cell["icd10"] is not None:
+        if cell["icd10"] is not None and whole not in unknown:
             row["genes_and_whole"] = len(names & set(genes_of(whole)["gene"]))
             row["loci_and_whole"] = shared_loci(own_loci, loci_of(whole), gap_kb).height
         rows.append({**cell, **row})

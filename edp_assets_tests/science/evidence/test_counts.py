@@ -63,7 +63,7 @@ LOCI = leads(
 )
 
 
-def counted(gap_kb: float = 500) -> pl.DataFrame:
+def counted(gap_kb: float = 500, unknown: tuple[str, ...] = ()) -> pl.DataFrame:
     cells = pl.DataFrame(
         {
             "encoder": [None, "mae", "mae", "mae"],
@@ -72,7 +72,19 @@ def counted(gap_kb: float = 500) -> pl.DataFrame:
             "cases": [90, 40, 40, 9],
         }
     )
+    cells = cells.with_columns(reason=pl.when(pl.col("method").is_in(unknown)).then(pl.lit("not stored")))
     return counts_by_code(cells, GENES, LOCI, ["organ_volume", "fat_fraction"], gap_kb)
+
+
+def test_counts_by_code__what_is_not_known_is_null_and_not_none() -> None:
+    names = ["method", "icd10", "genes", "genes_low", "genes_high", "loci", "genes_and_whole", "loci_and_whole"]
+    whole, clustering, classifier, _ = counted(unknown=("clustering",)).select(names).rows()[:4]
+    assert whole[2] == 2
+    assert clustering == ("clustering", "K76", None, None, None, None, None, None)
+    assert classifier[2:4] == (0, 0.0)
+    clustering = counted(unknown=("icd10_whole_cohort",)).filter(method="clustering").row(0, named=True)
+    assert clustering["genes"] == 2
+    assert (clustering["genes_and_whole"], clustering["loci_and_whole"]) == (None, None)
 
 
 def test_counts_by_code__a_gene_of_two_clusters_is_one_and_other_codes_do_not_count() -> None:
