@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from edp_assets.export import Asked, ExportError
-from edp_assets.science.phenome.phesant import combined_results
+from edp_assets.science.phenome.phesant import category_results, combined_results
 from edp_assets.science.phenome.results import counted_reasons
 from edp_assets.storage.cells import cell_of, file_name
 from edp_assets.storage.home import replace_text
@@ -22,6 +22,8 @@ def export_phewas(
     workspace: Workspace, asked: Asked, folder: Path, say: Callable[[str], None] = lambda _: None
 ) -> list[Path]:
     """Write PHESANT's results-combined.txt of each phenotype of the cell, say what is not in it, and return the files.
+
+    The categories of unordered traits are a file beside it.
 
     Raises:
         ExportError: nothing is stored for it.
@@ -41,10 +43,16 @@ def export_phewas(
     written = []
     for (method, cluster), of in results.group_by("method", "cluster", maintain_order=True):
         parts = [asked.encoder, asked.organ, asked.icd10, method, cluster, "phewas"]
-        path = folder / file_name("-".join(str(part) for part in parts if part is not None), ".txt")
-        combined = combined_results(of)
-        replace_text(path, combined.write_csv(separator="\t", quote_style="never"))
+        stem = "-".join(str(part) for part in parts if part is not None)
+        path = folder / file_name(stem, ".txt")
+        replace_text(path, combined_results(of).write_csv(separator="\t", quote_style="never"))
         why = "".join(f"; {count} not tested: {reason}" for reason, count in counted_reasons(of["reason"]))
         say(f"{path}: {of['reason'].null_count()} traits{why}")
         written.append(path)
+        categories = category_results(of)
+        if categories.height:
+            path = folder / file_name(f"{stem}-categories", ".txt")
+            replace_text(path, categories.write_csv(separator="\t", quote_style="never"))
+            say(f"{path}: {categories.height} categories of unordered traits, each against the reference")
+            written.append(path)
     return written

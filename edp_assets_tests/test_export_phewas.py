@@ -31,6 +31,8 @@ def workspace(tmp_path: Path) -> SimpleNamespace:
         for method, cluster in (("classifier", None), ("clustering", 2))
         for trait, statistics in (
             ("fat", {"model": "linear", "beta": 0.5, "standard_error": 0.1, "neg_log_10_p_value": 6.2}),
+            ("diet", {"model": "multinomial", "neg_log_10_p_value": 1.0, "levels": ["meat", "fish"], "level_n": [800, 100],
+                      "level_betas": [0.1], "level_standard_errors": [0.1]}),
             ("rare", {"reason": "43 people: at least 500 are needed"}),
             ("rarer", {"reason": "40 people: at least 500 are needed"}),
         )
@@ -45,16 +47,19 @@ def test_export_phewas__a_file_for_each_phenotype(workspace: SimpleNamespace, tm
     said: list[str] = []
     files = export_phewas(workspace, Asked("liver", "K76"), tmp_path / "out", said.append)  # type: ignore[arg-type]
     assert [file.name for file in files] == [
-        "mae-liver-K76-classifier-phewas.txt", "mae-liver-K76-clustering-2-phewas.txt"
+        "mae-liver-K76-classifier-phewas.txt", "mae-liver-K76-classifier-phewas-categories.txt",
+        "mae-liver-K76-clustering-2-phewas.txt", "mae-liver-K76-clustering-2-phewas-categories.txt",
     ]  # fmt: skip
-    assert said[0].endswith("classifier-phewas.txt: 1 traits; 2 not tested: people: at least 500 are needed")
-    head, row = files[0].read_text().splitlines()
+    assert said[0].endswith("classifier-phewas.txt: 2 traits; 2 not tested: people: at least 500 are needed")
+    assert said[1].endswith("phewas-categories.txt: 1 categories of unordered traits, each against the reference")
+    assert "diet-meat#fish\tcontinuous\t800#100\t0.1\t" in files[1].read_text()
+    head, row, _ = files[0].read_text().splitlines()
     assert head.startswith("varName\tvarType\tn\tbeta\tlower\tupper\tpvalue\tresType")
     assert row.startswith("fat\tcontinuous\t900\t0.5\t0.304\t0.696\t6.310e-07\tLINEAR")
 
 
 def test_export_phewas__one_method(workspace: SimpleNamespace, tmp_path: Path) -> None:
-    (file,) = export_phewas(workspace, Asked("liver", "K76", method="clustering"), tmp_path)  # type: ignore[arg-type]
+    file, _ = export_phewas(workspace, Asked("liver", "K76", method="clustering"), tmp_path)  # type: ignore[arg-type]
     assert file.name == "mae-liver-K76-clustering-2-phewas.txt"
 
 

@@ -66,7 +66,7 @@ class Counted:
         return rows.filter(pl.col("icd10").is_null() | pl.col("icd10").is_in(self._studied.implode()))
 
     def reasons(self, cells: pl.DataFrame) -> pl.Series:
-        """Return why the hits of a code are not known, of each encoder (null: the code as a trait), icd10 and method."""
+        """Return why hits are not known, of each encoder (null: the code as a trait), icd10 and method."""
         return pl.Series(
             "reason",
             [

@@ -128,7 +128,7 @@ def phewas_stages(name: str) -> Stage:
         at_once=CELLS_AT_ONCE,
         settings=("phewas.covariates", "phewas.min_cases", "phewas.min_people"),
         kinds={"numpy", "parquet"},
-        code_version="2",
+        code_version="3",
     )(phewas)
     if name in LEARNED:
         stage(

@@ -29,8 +29,8 @@ def _render(sources: Sources, now: str) -> str:
     quality, checks, excluded = summary.encoder_quality(path), summary.check_counts(path), summary.left_out(path)
     organs = summary.hits_by_organ(path)
     tables = [
-        ("by-disease", "Genes by disease and organ", _by_cell(sources, hits, "Genes hit (Table 1 of the paper); empty: gene hits are "
-                                                      "not stored")),
+        ("by-disease", "Genes by disease and organ", _by_cell(
+            sources, hits, "Genes hit (Table 1 of the paper); empty: gene hits are not stored")),
         ("loci", "Loci by disease and organ", _by_cell(sources, loci, "Loci hit; empty: they are not stored")),
         ("by-organ", "Genes by organ", table(
             organs, "Genes hit by the EDPs of each encoder, and by organ volume (Table 2 of the paper)",
@@ -132,6 +132,7 @@ def _heat_map(sources: Sources) -> str | None:
     left = f"The {HEAT_ROWS} codes of the most genes, of {codes:,}." if codes > HEAT_ROWS else ""
     alt = (
         "Genes hit by the embedding-derived phenotypes of each organ and code, trained encoders and methods together; "
-        "empty: no phenotype was selected, or its gene hits are not stored. A click opens the page; the table below has the same links."
+        "empty: no phenotype was selected, or its gene hits are not stored. A click opens the page; the table below has "
+        "the same links."
     )
     return plot(heat_map(cells), "heat-map", alt, left)

@@ -76,7 +76,7 @@ PAPER: dict[str, Schema] = {
         "associations": Column(pl.Int64, "pairs of phenotype and gene"),
         "genes_corrected": Column(pl.Int64, "genes left when the threshold is divided by the phenotypes"),
         "loci": Column(pl.Int64, "loci hit"),
-        "codes_not_counted": Column(pl.Int64, "codes with phenotypes whose gene hits are not stored: none of them counts"),
+        "codes_not_counted": Column(pl.Int64, "codes with phenotypes whose gene hits are not stored: not in it"),
         "paper_genes": _PAPER,
     },
     "evidence_sizes": {

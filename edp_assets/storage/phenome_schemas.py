@@ -55,6 +55,7 @@ PHENOME: dict[str, Schema] = {
             pl.Float32, "-log10 false discovery rate (Benjamini and Hochberg), likewise", nullable=True
         ),
         "levels": Column(pl.List(pl.String), "of an unordered trait: categories, the reference first", nullable=True),
+        "level_n": Column(pl.List(pl.Int64), "people of each of `levels`, likewise", nullable=True),
         "level_betas": Column(Vector, "log odds of each other category against the reference, likewise", nullable=True),
         "level_standard_errors": Column(Vector, "of level_betas", nullable=True),
         "reason": Column(pl.String, "why there is no result; null: there is", nullable=True),

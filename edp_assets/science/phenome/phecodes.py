@@ -8,6 +8,7 @@ a case: the PheWAS package's two or more are for billing records. Reading the ta
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -175,11 +176,22 @@ def _table(phecodes: pl.Series, defined: Mapping[str, dict[str, Any]]) -> pl.Dat
                 "description": f"Phecode {phecode}, with those below it",
                 "category": below[0]["category"] if below else None,
                 "sex": below[0]["sex"] if len({each["sex"] for each in below}) == 1 else None,
-                "exclude": ", ".join(dict.fromkeys(each["exclude"] for each in below if each["exclude"])) or None,
+                "exclude": _own_range(phecode, [each["exclude"] for each in below if each["exclude"]]),
             }
         rows.append({name: row[name] for name in ("phecode", "description", "category", "sex", "exclude")})
     text = dict.fromkeys(("phecode", "description", "category"), pl.String)
     return pl.DataFrame(rows, schema={**text, "sex": pl.Float64, "exclude": pl.String}, orient="row")
+
+
+def _own_range(phecode: str, below: Sequence[str]) -> str | None:
+    """Return the exclusions of a parent without a row: those of the most of its children that hold the parent itself.
+
+    Not all of them together: a complication's are wider by what it complicates (250.23's hold glaucoma).
+    """
+    number = float(phecode)
+    holding = [text for text in below if any(low <= number <= high for low, high in ranges(text))]
+    counts = Counter(holding or below)
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def _excluding(table: pl.DataFrame, phecode_map: PhecodeMap) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ STATISTICS: dict[str, Any] = {
     "cases": pl.Int64,
     **dict.fromkeys(("beta", "standard_error", "neg_log_10_p_value"), pl.Float32),
     "levels": pl.List(pl.String),
+    "level_n": pl.List(pl.Int64),
     **dict.fromkeys(("level_betas", "level_standard_errors"), pl.List(pl.Float32)),
     "reason": pl.String,
 }
@@ -82,6 +83,7 @@ def _tested(result: TraitResult, phenotype: int, names: pl.Series | None) -> dic
     row |= {name: _or_none(values[phenotype]) for name, values in statistics}
     if result.model == "multinomial":
         row["levels"] = [f"{level:g}" if names is None else names[int(level)] for level in result.levels]
+        row["level_n"] = list(result.level_n)
         row["level_betas"] = result.level_beta[phenotype].tolist()
         row["level_standard_errors"] = result.level_standard_error[phenotype].tolist()
     return row

@@ -50,6 +50,7 @@ class TraitResult:
         neg_log_10_p: (n_phenotypes,) t-test, Wald's test, or for an unordered trait the likelihood-ratio test.
         reasons: (n_phenotypes,) why there is no result, or None.
         levels: values of an unordered trait, the reference first.
+        level_n: people of each of them.
         level_beta: (n_phenotypes, n_levels - 1) of an unordered trait.
         level_standard_error: likewise.
     """
@@ -62,6 +63,7 @@ class TraitResult:
     neg_log_10_p: Floats
     reasons: list[str | None]
     levels: tuple[float, ...] = ()
+    level_n: tuple[int, ...] = ()
     level_beta: Floats = field(default_factory=lambda: np.empty((0, 0)))
     level_standard_error: Floats = field(default_factory=lambda: np.empty((0, 0)))
 
@@ -139,7 +141,8 @@ class PhenomeScan:
         nothing = np.full(n_fits, np.nan)
         levels = np.where(fitted[:, None], found.beta, np.nan), np.where(fitted[:, None], found.standard_error, np.nan)
         p = np.where(fitted, found.neg_log_10_p, np.nan)
-        return TraitResult(*told, nothing, nothing, p, _reasons(fitted), prepared.levels, *levels)
+        level_n = tuple(np.bincount(codes).tolist())
+        return TraitResult(*told, nothing, nothing, p, _reasons(fitted), prepared.levels, level_n, *levels)
 
     def _untested(self, prepared: Prepared, reason: str) -> TraitResult:
         n_fits = len(self._exposures)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edp_assets.science.phenome.phesant import COLUMNS, combined_results, p_value
+from edp_assets.science.phenome.phesant import COLUMNS, category_results, combined_results, p_value
 
 RESULTS = pl.DataFrame(
     {
@@ -24,6 +24,7 @@ RESULTS = pl.DataFrame(
         "standard_error": [0.01, 0.1, 0.1, None, None],
         "neg_log_10_p_value": [540.301, 1.9063, 0.4985, 3.0, None],
         "levels": [None, None, None, ["meat", "fish", "none"], None],
+        "level_n": [None, None, None, [700, 200, 80], None],
         "level_betas": [None, None, None, [0.2, -0.3], None],
         "level_standard_errors": [None, None, None, [0.1, 0.1], None],
         "reason": [None, None, None, None, "4 cases: at least 10 are needed"],
@@ -31,22 +32,35 @@ RESULTS = pl.DataFrame(
 )
 
 
-def test_combined_results__phesant_s_columns() -> None:
-    text = combined_results(RESULTS).write_csv(separator="\t", quote_style="never")
-    table = pl.read_csv(io.StringIO(text), separator="\t", infer_schema=False)
+def read(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table as it is read from its file."""
+    text = table.write_csv(separator="\t", quote_style="never")
+    return pl.read_csv(io.StringIO(text), separator="\t", infer_schema=False)
+
+
+def test_combined_results__phesant_s_columns_and_a_row_a_test() -> None:
+    table = read(combined_results(RESULTS))
     assert tuple(table.columns) == COLUMNS
     assert table.columns[:8] == ["varName", "varType", "n", "beta", "lower", "upper", "pvalue", "resType"]
-    assert table["varName"].to_list() == [
-        "30760", "diet-meat", "diet-meat#fish", "diet-meat#none", "phecode:571.5", "fatigue"
-    ]  # fmt: skip
-    assert table["resType"].unique(maintain_order=True).to_list() == [
-        "LINEAR", "MULTINOMIAL-LOGISTIC", "LOGISTIC-BINARY", "ORDERED-LOGISTIC"
-    ]  # fmt: skip
-    assert table["n"].to_list() == ["900", "980", "980", "980", "60/940(1000)", "950"]
+    assert table["varName"].to_list() == ["30760", "diet-meat", "phecode:571.5", "fatigue"]
+    assert table["varID"].to_list() == ["30760", "diet", "phecode:571.5", "fatigue"]
+    assert table["resType"].to_list() == ["LINEAR", "MULTINOMIAL-LOGISTIC", "LOGISTIC-BINARY", "ORDERED-LOGISTIC"]
+    # As its logs have them: controls, then cases, all; of an unordered trait the reference's people and all.
+    assert table["n"].to_list() == ["900", "700/980", "940/60(1000)", "950"]
     assert table.row(0)[3:7] == ("0.5", "0.4804", "0.5196", "5.000e-541")
     assert table.row(1)[3:7] == ("-999", "-999", "-999", "1.000e-03")
-    assert table.row(3)[3:6] == ("-0.3", "-0.496", "-0.104")
-    assert float(table.row(3)[6]) == pytest.approx(0.0026998, rel=1e-3)
+    assert table["Cat1_Title"].to_list() == ["blood", "life", "digestive", "health"]
+
+
+def test_category_results__each_against_the_reference() -> None:
+    table = read(category_results(RESULTS))
+    assert tuple(table.columns) == COLUMNS
+    assert table.select("varName", "n", "varID").rows() == [
+        ("diet-meat#fish", "700#200", "diet"), ("diet-meat#none", "700#80", "diet")
+    ]  # fmt: skip
+    assert table.row(1)[3:6] == ("-0.3", "-0.496", "-0.104")
+    assert float(table.row(1)[6]) == pytest.approx(0.0026998, rel=1e-3)
+    assert category_results(RESULTS.filter(trait="30760")).height == 0
 
 
 @given(st.floats(0, 300))
