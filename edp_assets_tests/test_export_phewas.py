@@ -31,8 +31,17 @@ def workspace(tmp_path: Path) -> SimpleNamespace:
         for method, cluster in (("classifier", None), ("clustering", 2))
         for trait, statistics in (
             ("fat", {"model": "linear", "beta": 0.5, "standard_error": 0.1, "neg_log_10_p_value": 6.2}),
-            ("diet", {"model": "multinomial", "neg_log_10_p_value": 1.0, "levels": ["meat", "fish"], "level_n": [800, 100],
-                      "level_betas": [0.1], "level_standard_errors": [0.1]}),
+            (
+                "diet",
+                {
+                    "model": "multinomial",
+                    "neg_log_10_p_value": 1.0,
+                    "levels": ["meat", "fish"],
+                    "level_n": [800, 100],
+                    "level_betas": [0.1],
+                    "level_standard_errors": [0.1],
+                },
+            ),
             ("rare", {"reason": "43 people: at least 500 are needed"}),
             ("rarer", {"reason": "40 people: at least 500 are needed"}),
         )

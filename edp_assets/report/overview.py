@@ -132,7 +132,7 @@ def _heat_map(sources: Sources) -> str | None:
     left = f"The {HEAT_ROWS} codes of the most genes, of {codes:,}." if codes > HEAT_ROWS else ""
     alt = (
         "Genes hit by the embedding-derived phenotypes of each organ and code, trained encoders and methods together; "
-        "empty: no phenotype was selected, or its gene hits are not stored. A click opens the page; the table below has "
+        "empty: no phenotype was selected, or gene hits are not stored. A click opens the page; the table below has "
         "the same links."
     )
     return plot(heat_map(cells), "heat-map", alt, left)
