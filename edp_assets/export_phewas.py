@@ -15,6 +15,7 @@ from edp_assets.science.phenome.phesant import category_results, combined_result
 from edp_assets.science.phenome.results import counted_reasons
 from edp_assets.storage.cells import cell_of, file_name
 from edp_assets.storage.home import replace_text
+from edp_assets.storage.schemas import empty
 from edp_assets.storage.workspace import Workspace
 
 
@@ -35,6 +36,11 @@ def export_phewas(
     if not workspace.lake.path(asset, cell).exists():
         raise ExportError(f"{name}: no phenome-wide scan is stored; `edp run` makes it")
     results = workspace.lake.read(asset, cell)
+    if not results.height and not _phenome(workspace).filter(pl.col("reason").is_null()).height:
+        raise ExportError(
+            f"{name}: wanted traits to test, found none: the cohort has no trait whose kind is known and no phecode of "
+            "anybody imaged (table phenome_dictionary); give traits and trait_dictionary, or phecode_map"
+        )
     if asked.method is not None:
         results = results.filter(pl.col("method") == asked.method)
     if not results.height:
@@ -56,3 +62,9 @@ def export_phewas(
             say(f"{path}: {categories.height} categories of unordered traits, each against the reference")
             written.append(path)
     return written
+
+
+def _phenome(workspace: Workspace) -> pl.DataFrame:
+    asset, cell = ("phenome_dictionary",), cell_of({})
+    stored = workspace.lake.path(asset, cell).exists()
+    return workspace.lake.read(asset, cell) if stored else empty("phenome_dictionary")

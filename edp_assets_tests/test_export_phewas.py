@@ -72,6 +72,18 @@ def test_export_phewas__one_method(workspace: SimpleNamespace, tmp_path: Path) -
     assert file.name == "mae-liver-K76-clustering-2-phewas.txt"
 
 
+def test_export_phewas__a_cohort_without_a_phenome_is_told_so(workspace: SimpleNamespace, tmp_path: Path) -> None:
+    cell = cell_of({"organ": "liver", "icd10": "E11"})
+    workspace.lake.write(("mae", "phewas"), cell, "phewas", Stored(empty("phewas")), "")
+    with pytest.raises(ExportError, match=r"no trait whose kind is known and no phecode .*; give traits and"):
+        export_phewas(workspace, Asked("liver", "E11"), tmp_path)  # type: ignore[arg-type]
+    told = {"trait": "fat", "description": "fat", "category": "blood", "kind": "continuous", "place": 0}
+    frame = pl.DataFrame([told], schema=empty("phenome_dictionary").schema)
+    workspace.lake.write(("phenome_dictionary",), cell_of({}), "phenome_dictionary", Stored(frame), "")
+    with pytest.raises(ExportError, match="no phenotype of it was scanned"):
+        export_phewas(workspace, Asked("liver", "E11"), tmp_path)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import polars as pl
 
 from edp_assets.assets import cohort
@@ -11,8 +13,13 @@ from edp_assets.cohort.tables import read_scans
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
 
+log = logging.getLogger(__name__)
+
 GROUP = "phenome"
 PHECODE_FILES = ("phecode_map", "phecode_definitions", "phecode_exclusions")
+NOTHING_TO_TEST = (
+    "the cohort has no trait with a kind and no phecode of anybody imaged: every phenome-wide scan is empty"
+)
 FILES = ("traits", "trait_dictionary", *PHECODE_FILES, "scans", "withdrawn")
 
 
@@ -33,6 +40,9 @@ def read_dictionary(run: StageRun, participants: pl.DataFrame, diagnoses: pl.Dat
         "not_tested": frame["reason"].drop_nulls().len(),
         "first": table_preview(frame.select("trait", "description", "kind", "category"), 10),
     }
+    if not frame["reason"].is_null().any():
+        told["nothing_to_test"] = NOTHING_TO_TEST
+        log.warning("phenome: %s", NOTHING_TO_TEST)
     if phecodes is not None:
         told |= {"codes_by_category": phecodes.by_category, "codes_without_phecode": phecodes.unmapped}
     return Stored(frame.select(empty("phenome_dictionary").columns), metadata=told)
@@ -68,5 +78,5 @@ phenome_traits = stage(
     inputs={**PEOPLE, "phenome_dictionary": phenome_dictionary},
     snapshot_of=("diagnoses",),
     files=FILES,
-    code_version="2",
+    code_version="3",
 )(read_values)

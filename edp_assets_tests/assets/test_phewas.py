@@ -141,6 +141,18 @@ def test_phenome__dictionary_and_values(workspace: Workspace) -> None:
     assert values.filter(eid="1002")["values"].item().to_list()[7] != 1  # N40 of a female counts for nothing
 
 
+def test_phenome__without_traits_and_map_there_is_a_warning(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    toml = workspace.cohort.folder / "cohort.toml"
+    lines = toml.read_text().splitlines()
+    toml.write_text("\n".join(line for line in lines if not line.startswith(("trait", "phecode"))))
+    found = read_dictionary(StageRun((), phenome_dictionary.spec, Workspace(workspace.home)), PARTICIPANTS, DIAGNOSES)
+    assert found.frames.height == 0
+    assert "no phecode of anybody imaged: every phenome-wide scan is empty" in caplog.text
+    assert "nothing_to_test" in found.metadata
+
+
 def test_phewas__planted_traits_are_found_and_every_trait_is_told_of(workspace: Workspace) -> None:
     noise = np.random.default_rng(3).normal(size=(2, N))
     (first, second), (told, other) = scanned(
