@@ -30,11 +30,14 @@ def test_notebook__answers_its_questions(tmp_path: Path, monkeypatch: pytest.Mon
     with warehouse.connect(home.warehouse) as connection:  # the planted home's baselines find all that its EDPs find
         first = "(SELECT min(rowid) FROM gene_hits WHERE encoder IS NOT NULL AND encoder <> 'untrained')"
         connection.execute(f"UPDATE gene_hits SET gene = 'NOVEL1' WHERE rowid = {first}")
+        control = "SELECT * REPLACE ('untrained' AS encoder, 400 AS neg_log_10_p_value)"
+        connection.execute(f"INSERT INTO lead_variants {control} FROM lead_variants WHERE encoder = 'mae' LIMIT 1")
     found = run(home.root, monkeypatch)
     assert found["novel"]["gene"].to_list() == ["NOVEL1"]
     selected = warehouse.query(home.warehouse, "SELECT count(*) AS n FROM phenotype_selection WHERE selected")
     assert found["trust"].height == selected["n"][0] > 0
     lead = found["leads"].row(0, named=True)
+    assert lead["encoder"] == "mae"  # an untrained control hits harder, and is no phenotype to follow
     assert found["locus"].row(0, named=True)["rsid"] == lead["rsid"]
     assert found["locus"]["neg_log_10_p_value"].is_sorted(descending=True)
     assert found["made_from"]["people_scored"][0] > 0

@@ -5,20 +5,22 @@ Which phenotypes are made is told by the selection on all labels; a label that i
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import polars as pl
 
 from edp_assets.assets import cohort
+from edp_assets.assets.album import Album, phenotype_title
 from edp_assets.assets.association import ASSOCIATIONS, GWAS, gwas_summary_stats
+from edp_assets.assets.association_figures import DRAWN
 from edp_assets.assets.candidates import classifier_row, cluster_row, prepared_organ
 from edp_assets.assets.encoders import LEARNED
 from edp_assets.assets.hits import hit_stages, people_of_basis
 from edp_assets.assets.phenotypes import CELL, PHENOTYPES, score_frame
 from edp_assets.assets.stage import StageRun, stage
-from edp_assets.storage.columns import phenotype_name
+from edp_assets.storage.columns import of_phenotype
 from edp_assets.storage.lake import Stored
 from edp_assets.storage.schemas import empty
 from edp_assets.storage.upstream import Partition
@@ -26,8 +28,6 @@ from edp_assets.storage.upstream import Partition
 GROUP = "few_shot"
 KEY = ["method", "cluster"]
 VARIANT = ["chromosome", "base_pair_location", "effect_allele", "other_allele"]
-SHOWN = 3
-"""Phenotypes of a cell whose figure is metadata: a biobank's code has dozens of clusters."""
 
 
 def few_shot_phenotype_models(
@@ -98,8 +98,7 @@ def few_shot_comparison(
 ) -> Stored:
     """Few-shot phenotypes beside those of all labels: scores, -log10 p over variants, genes (paper, Figure 6)."""
     settings = run.workspace.settings.few_shot
-    rows, metadata = [], {}
-    shown = strongest(few_shot_phenotype_models, gene_hits)
+    rows = []
     for model in few_shot_phenotype_models.iter_rows(named=True):
         of = pl.all_horizontal(pl.col(key).eq_missing(pl.lit(model[key])) for key in KEY)
         full_genes, few_genes = gene_hits.filter(of), few_shot_gene_hits.filter(of)
@@ -122,35 +121,50 @@ def few_shot_comparison(
             full_p, few_p = (p.scan().filter(of).select(columns).collect() for p in (gwas, few_shot_gwas))
             both = full_p.join(few_p, on=VARIANT, suffix="_few", maintain_order="left")
             row["pearson_r_neg_log_10_p"] = _pearson_r(both["neg_log_10_p_value"], both["neg_log_10_p_value_few"])
-            if tuple(model[key] for key in KEY) in shown:
-                name = phenotype_name(model["method"], model["cluster"])
-                metadata[name] = _figure(
-                    run,
-                    name,
-                    (f"labels kept: {model['cases']} ({100 * settings.fraction:g}% of the code's)", few_p, few_genes),
-                    (f"all labels: {row['cases']}", full_p, full_genes),
-                )
         rows.append(row)
     frame = pl.DataFrame(rows, schema=empty("few_shot_comparison").schema)
-    return Stored(frame, metadata={"phenotypes": frame.height, **metadata})
+    return Stored(frame, metadata={"phenotypes": frame.height})
 
 
-def strongest(models: pl.DataFrame, gene_hits: pl.DataFrame) -> set[tuple[Any, ...]]:
-    """Return the few phenotypes that are drawn: those whose genes are hit most clearly come first."""
-    best = gene_hits.group_by(KEY).agg(pl.col("neg_log_10_p_value").max())
-    made = models.filter(pl.col("failure").is_null()).select(KEY)
-    ordered = made.join(best, on=KEY, how="left", nulls_equal=True, maintain_order="left")
-    ordered = ordered.sort("neg_log_10_p_value", descending=True, nulls_last=True, maintain_order=True)
-    return set(ordered.head(SHOWN).select(KEY).rows())
-
-
-def _figure(run: StageRun, name: str, *panels: tuple[str, pl.DataFrame, pl.DataFrame]) -> Any:
+def few_shot_figures(
+    run: StageRun,
+    phenotype_selection: pl.DataFrame,
+    few_shot_phenotype_models: pl.DataFrame,
+    gwas: Partition,
+    few_shot_gwas: Partition,
+    gene_hits: pl.DataFrame,
+    few_shot_gene_hits: pl.DataFrame,
+) -> Stored:
+    """The Manhattan plots of the cell's strongest phenotype, of few labels and of all (Figure 6)."""
     from edp_assets.figures.association import Panel, stacked_manhattans
-    from edp_assets.figures.render import to_markdown
 
-    threshold, title = run.workspace.settings.association.threshold, f"{run['organ']}, {run['icd10']}, {name}"
-    figure = stacked_manhattans([Panel(*panel) for panel in panels], threshold, title)
-    return dg.MetadataValue.md(to_markdown(figure))
+    settings = run.workspace.settings
+    album = Album(run, (run["organ"], run["icd10"], GROUP), ("icd10",))
+    model = strongest(few_shot_phenotype_models, gene_hits)
+    if model is not None:
+        of = of_phenotype(model["method"], model["cluster"])
+        few, every = (p.scan().filter(of).select(DRAWN).collect() for p in (few_shot_gwas, gwas))
+        cases = phenotype_selection.filter(of)["cases"].item()
+        kept = f"labels kept: {model['cases']} ({100 * settings.few_shot.fraction:g}% of the code's)"
+        panels = [
+            Panel(kept, few, few_shot_gene_hits.filter(of)),
+            Panel(f"all labels: {cases}", every, gene_hits.filter(of)),
+        ]
+        title = phenotype_title(run, model["method"], model["cluster"])
+        album.add(
+            "figure_6", partial(stacked_manhattans, panels, settings.association.threshold, title), icd10=run["icd10"]
+        )
+    return album.stored()
+
+
+def strongest(models: pl.DataFrame, gene_hits: pl.DataFrame) -> dict[str, Any] | None:
+    """Return the model that was made whose genes are hit most clearly; None where none was made."""
+    best = gene_hits.group_by(KEY).agg(pl.col("neg_log_10_p_value").max())
+    ordered = models.filter(pl.col("failure").is_null()).join(
+        best, on=KEY, how="left", nulls_equal=True, maintain_order="left"
+    )
+    ordered = ordered.sort("neg_log_10_p_value", descending=True, nulls_last=True, maintain_order=True)
+    return ordered.row(0, named=True) if ordered.height else None
 
 
 def _pearson_r(a: pl.Series, b: pl.Series) -> float | None:
@@ -192,23 +206,31 @@ def few_shot_stages(name: str) -> None:
         },
     )(gwas_summary_stats)
     _, hits = hit_stages(statistics, GROUP, {"association_basis": association.association_basis}, people_of_basis)
+    drawn = {
+        **selection,
+        "few_shot_phenotype_models": models,
+        "gwas": association.gwas_summary_stats,
+        "few_shot_gwas": statistics,
+        "gene_hits": association.gene_hits,
+        "few_shot_gene_hits": hits,
+    }
     stage(
         f"{name}/few_shot_comparison",
         **options,
         table="few_shot_comparison",
-        inputs={
-            **selection,
-            "few_shot_phenotype_models": models,
-            "edp_scores": phenotypes.edp_scores,
-            "few_shot_edp_scores": scores,
-            "gwas": association.gwas_summary_stats,
-            "few_shot_gwas": statistics,
-            "gene_hits": association.gene_hits,
-            "few_shot_gene_hits": hits,
-        },
+        inputs={**drawn, "edp_scores": phenotypes.edp_scores, "few_shot_edp_scores": scores},
+        streamed=("gwas", "few_shot_gwas"),
+        settings=("few_shot",),
+    )(few_shot_comparison)
+    stage(
+        f"{name}/few_shot_figures",
+        **options,
+        table="paper_figures",
+        inputs=drawn,
         streamed=("gwas", "few_shot_gwas"),
         settings=("few_shot", "association"),
-    )(few_shot_comparison)
+        kinds={"matplotlib", "parquet"},
+    )(few_shot_figures)
 
 
 for _name in LEARNED:

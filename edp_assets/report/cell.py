@@ -29,7 +29,7 @@ def cell(sources: Sources, organ: str, icd10: str) -> Page:
     scans = [sources.lineage.stored((encoder, "phewas")).get(place) for encoder in encoders]
     phewas = [scan and scan.version for scan in scans]
     association = [sources.settings.association.fingerprint(), sources.settings.labels.fingerprint()]
-    content = [sources.results.content(organ, icd10), lineage, phewas, association, sources.navigation]
+    content = [sources.results.content(organ, icd10), lineage, phewas, association, sources.head]
     return Page(path, content, lambda: _render(sources, organ, icd10, path))
 
 
@@ -50,6 +50,7 @@ def _render(sources: Sources, organ: str, icd10: str, path: str) -> str:
         genes=_genes(sources, organ, icd10),
         candidates=_candidates(selection),
         phenotypes=phenotypes.parts(),
+        paper=phenotypes.paper(),
         checks=_checks(results.of("asset_checks", organ, icd10)),
         lineages=[(e, sources.lineage.steps(e, organ, icd10)) for e in sources.settings.encoders],
         scans=scans_page(organ),

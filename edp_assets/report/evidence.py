@@ -31,7 +31,7 @@ def evidence(sources: Sources) -> Page:
     there = {name: sources.results.table(name) for name in TABLES}
     there = {name: _shown(frame) for name, frame in there.items() if frame.height}
     contents = [(name, content_of(frame)) for name, frame in there.items()]
-    return Page(EVIDENCE, [sources.navigation, contents], lambda: _render(sources, there))
+    return Page(EVIDENCE, [sources.head, contents], lambda: _render(sources, there))
 
 
 def _shown(frame: pl.DataFrame) -> pl.DataFrame:

@@ -25,7 +25,7 @@ def methods(sources: Sources) -> Page:
     """Return the page of how results were made."""
     settings = sources.settings
     found = [
-        sources.navigation,
+        sources.head,
         settings.model_dump_json(),
         _stages(sources).rows(),
         _content(sources),

@@ -27,7 +27,7 @@ def _content(sources: Sources, name: str) -> list[Any]:
     hits = results.organ_content("gene_hits", name)
     embedded = {encoder: _versions(sources, (encoder, "clusters"), name) for encoder in sources.settings.encoders}
     settings = [sources.settings.classifier.fingerprint(), sources.settings.clustering.fingerprint()]
-    pages = [sources.navigation, [cell for cell in sources.shown if cell[0] == name]]
+    pages = [sources.head, [cell for cell in sources.shown if cell[0] == name]]
     return [selection, hits, embedded, settings, results.codes.rows(), pages, _pictures(sources, name)]
 
 

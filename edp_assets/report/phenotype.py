@@ -23,6 +23,13 @@ FULLY_DRAWN = 8
 """Phenotypes of a page whose plots have all their points; of more, each has fewer, so that the page stays small."""
 ROWS_AT_ONCE = 131_072
 """Rows of statistics in memory."""
+PAPER_FIGURES = {
+    "figure_4": "-log10 p by position of the code itself, in whole and imaging cohort, and of its strongest EDPs",
+    "figure_5": "-log10 p by position of the classifier-guided score, before and after embeddings are adjusted",
+    "figure_6": "-log10 p by position of the strongest phenotype, by few of the code's labels and by all",
+    "figure_7": "what the phenotype tracks (PheWAS), beside -log10 p by position",
+}
+"""What the paper's figures of a code show."""
 PREFIX = "report/"
 """Paths of figures are relative to EDP_HOME."""
 
@@ -73,6 +80,14 @@ class Phenotypes:
             "interpretation": self._figures("interpretation_figures", own),
             "correlations": self._rows("score_correlations", own, "What the score goes with"),
         }
+
+    def paper(self) -> list[dict[str, Any]]:
+        """Return the paper's figures of this code, with what they show, in their order."""
+        every = pl.lit(value=True)
+        figures = [*self._figures("paper_figures", every), *self._figures("phewas_figures", every, "figure_7")]
+        return sorted(
+            ({**figure, "shows": PAPER_FIGURES[figure["figure"]]} for figure in figures), key=lambda f: f["figure"]
+        )
 
     def _figures(self, name: str, own: pl.Expr, figure: str | None = None) -> list[dict[str, Any]]:
         """Return the figures of a table that are there as files, with the links to them."""

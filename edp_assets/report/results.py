@@ -26,6 +26,8 @@ BY_CELL = (
     "phenotype_figures",
     "label_overlap",
     "interpretation_figures",
+    "paper_figures",
+    "phewas_figures",
     "score_correlations",
     "asset_checks",
 )

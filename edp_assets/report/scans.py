@@ -28,7 +28,7 @@ def scans(sources: Sources, organ: str) -> Page:
     asset, cell = ("scans",), cell_of({"organ": organ})
     stored = sources.lineage.stored(asset).get(cell)
     left = _left_out(sources, organ)
-    content = [sources.navigation, None if stored is None else [stored.version, stored.inputs], left.rows()]
+    content = [sources.head, None if stored is None else [stored.version, stored.inputs], left.rows()]
     return Page(path, content, lambda: _render(sources, organ, path, left))
 
 

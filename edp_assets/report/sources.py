@@ -54,10 +54,15 @@ class Sources:
         """What the head of every page links to: the organs."""
         return [(organ, organ_page(organ)) for organ in self.organs]
 
+    @property
+    def head(self) -> list[Any]:
+        """What the head of every page shows: other content of it makes every page anew."""
+        return [self.navigation, self.workspace.cohort.synthetic]
+
     def cell_link(self, organ: str, icd10: str) -> str | None:
         """Return a cell's page; None where it has none."""
         return cell_page(organ, icd10) if (organ, icd10) in self._shown else None
 
     def page(self, template: str, path: str, title: str, **shown: Any) -> str:
         """Return a page, see `html.page`."""
-        return page(template, path, title, self.navigation, **shown)
+        return page(template, path, title, self.navigation, synthetic=self.workspace.cohort.synthetic, **shown)

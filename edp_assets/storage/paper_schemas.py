@@ -123,7 +123,8 @@ PAPER: dict[str, Schema] = {
         "figure": Column(
             pl.String,
             "Manhattan plots, one under another; figure_4: of the code and its EDPs; figure_5: of its "
-            "classifier-guided score before and after embeddings are adjusted",
+            "classifier-guided score before and after embeddings are adjusted; figure_6: of its strongest phenotype "
+            "by few labels and by all",
         ),
         "icd10": Column(pl.String, "ICD-10 code"),
         "path": Column(pl.String, "PNG file, relative to EDP_HOME"),

@@ -210,6 +210,39 @@ def test_build_report__shows_tables_of_other_stages_where_there_are_any(planted:
     assert "3.25" in evidence.read_text()
 
 
+def test_build_report__the_papers_figures_stand_on_the_page_of_their_code(planted: Planted) -> None:
+    organ, code = SHOWN[0]
+    label = {"encoder": "mae", "organ": organ, "icd10": code}
+    for place, asset, name, more in (
+        (planted.home.figures / "mae/6.png", "mae/few_shot_figures", "figure_6", {}),
+        (planted.home.figures / "mae/4.png", "mae/paper_figures", "figure_4", {}),
+        (planted.home.figures / "mae/7.png", "mae/phewas_figures", "figure_7", {"method": "classifier"}),
+    ):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"a picture")
+        path = str(place.relative_to(planted.home.root))
+        table = "phewas_figures" if more else "paper_figures"
+        frame = filled(table, [{**label, **more, "figure": name, "path": path}])
+        planted.store(asset, table, frame, organ=organ, icd10=code)
+    planted.mirror()
+    _, folder = build(planted)
+    page = (folder / cell_page(organ, code)).read_text()
+    found = re.findall(r'<figure><img src="([^"]*)" [^>]*><figcaption>(Figure \d)', page)
+    assert [name for _, name in found] == ["Figure 4", "Figure 6", "Figure 7"]
+    assert all(((folder / cell_page(organ, code)).parent / link).exists() for link, _ in found)
+
+
+def test_build_report__a_synthetic_cohort_is_called_one_on_every_page(planted: Planted) -> None:
+    def pages_that_say_so() -> list[bool]:
+        _, folder = build(planted)
+        return ["nobody in it is a real person" in page.read_text() for page in folder.rglob("*.html")]
+
+    assert not any(pages_that_say_so())
+    toml = Workspace(planted.home).cohort.folder / "cohort.toml"
+    toml.write_text(toml.read_text().replace("[cohort]\n", "[cohort]\nsynthetic = true\n", 1))
+    assert all(pages_that_say_so())
+
+
 def test_build_report__the_untrained_control_is_no_discovery(planted: Planted) -> None:
     def numbers() -> list[str]:
         _, folder = build(planted)
@@ -222,5 +255,5 @@ def test_build_report__the_untrained_control_is_no_discovery(planted: Planted) -
         frame = filled(table, [{**label, **row}])
         planted.store(f"untrained/{table}", table, frame, organ=organ, icd10=code)
     planted.mirror()
-    assert len(before) == 6
+    assert len(before) == 7
     assert numbers() == before
