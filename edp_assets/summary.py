@@ -43,7 +43,8 @@ FROM evidence_hits_by_organ ORDER BY organ, source
 
 _AGE = """
 SELECT organ, features, organs, participants, mean_absolute_error AS error_years, mean_absolute_error_low AS low,
-    mean_absolute_error_high AS high, pearson_r, paper_mean_absolute_error AS paper
+    mean_absolute_error_high AS high, error_below_volume AS below_volume, error_below_volume_low AS below_low,
+    error_below_volume_high AS below_high, pearson_r, paper_mean_absolute_error AS paper
 FROM evidence_age ORDER BY organ = 'combined', organ, features
 """
 

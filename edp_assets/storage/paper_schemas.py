@@ -25,7 +25,9 @@ def _predicted(**extra: Column) -> Schema:
         "mean_absolute_error_percent": "mean absolute error, per cent of the mean target",
     }
     columns: Schema = {
-        "features": Column(pl.String, "encoder, organ_volume, organ_measures; or the mean, which knows nothing"),
+        "features": Column(
+            pl.String, "encoder, organ_volume, organ_measures (of volume: the others); or the mean, which knows nothing"
+        ),
         "organ": Column(pl.String, "organ; combined: those who have all of them, features side by side"),
         "organs": Column(pl.Int64, "organs whose features stand side by side"),
         "participants": Column(pl.Int64, "people it was tried on, out of sample"),
@@ -138,7 +140,18 @@ PAPER: dict[str, Schema] = {
         "cluster": PHENOTYPE["cluster"],
         "path": Column(pl.String, "PNG file, relative to EDP_HOME"),
     },
-    "evidence_age": _predicted(paper_mean_absolute_error=_PAPER),
+    "evidence_age": _predicted(
+        error_below_volume=Column(
+            pl.Float64,
+            "mean of how much less one's error is than from organ volume, years; null: of volume",
+            nullable=True,
+        ),
+        error_below_volume_low=Column(
+            pl.Float64, f"lower bound {INTERVAL}: bootstrap over people, paired", nullable=True
+        ),
+        error_below_volume_high=Column(pl.Float64, "upper bound, likewise", nullable=True),
+        paper_mean_absolute_error=_PAPER,
+    ),
     "evidence_volume": _predicted(paper_pearson_r=_PAPER, paper_mean_absolute_error_percent=_PAPER),
 }
 """The paper's Tables 1 to 4 and 6 with their controls; what adjustment does; what scores go with and look at.

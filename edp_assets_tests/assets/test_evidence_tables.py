@@ -220,6 +220,9 @@ class Scanned:
         return {name: Partitions(self.lake, (name, "embeddings"), there.get(name, [])) for name in EMBEDDINGS}
 
 
+BELOW = ["error_below_volume", "error_below_volume_low", "error_below_volume_high"]
+
+
 def test_age__each_organ_and_all_together_beside_the_controls(tmp_path: Path) -> None:
     scanned = Scanned(tmp_path)
     participants = pl.DataFrame({"eid": ["9999", *scanned.eids], "age": [None, *scanned.age]})
@@ -239,6 +242,12 @@ def test_age__each_organ_and_all_together_beside_the_controls(tmp_path: Path) ->
     assert errors["mean", "liver"] == pytest.approx(5 * 2 / np.sqrt(np.pi), rel=0.15)
     for features in ("organ_volume", "organ_measures"):
         assert errors[features, "combined"] == pytest.approx(errors["mean", "combined"], rel=0.06)
+    of = {(f, o): row for f, o, *row in found.select("features", "organ", *BELOW).iter_rows()}
+    assert of["organ_volume", "liver"] == [None] * 3
+    value, low, high = of["mae", "liver"]
+    assert value == pytest.approx(errors["organ_volume", "liver"] - errors["mae", "liver"])
+    assert 0 < low < value < high
+    assert of["mean", "liver"][1] < 0.1  # knows nothing, as volume of age here
     paper = dict(found.filter(organ="liver").select("features", "paper_mean_absolute_error").iter_rows())
     assert paper == {"mae": 4.2, "organ_volume": 18.3, "organ_measures": None, "mean": None}
     assert (found["mean_absolute_error_low"] <= found["mean_absolute_error_high"]).all()
@@ -249,13 +258,17 @@ def test_volume__from_embeddings_and_from_nothing(tmp_path: Path) -> None:
     volumes = pl.DataFrame({"eid": scanned.eids, "volume_ml": scanned.volume})
     partitions = {name: p.partition(scanned.cells[1]) for name, p in scanned.embeddings().items()}
     run = scanned.run("volume", scanned.cells[1], synthetic=True)
-    found = conform(volume(run, volumes, **partitions).frames, "evidence_volume")
-    assert found["features"].to_list() == ["mae", "mean"]
+    measures = Partition(scanned.lake, ("organ_measures",), scanned.cells[1])
+    found = conform(volume(run, volumes, measures, **partitions).frames, "evidence_volume")
+    assert found["features"].to_list() == ["mae", "organ_measures", "mean"]
+    assert found["dimensions"].to_list() == [6, 4, 0]  # surface, two intensities, fat fraction: not volume itself
+    controls = found.filter(pl.col("features") != "mae")
     assert found["pearson_r"][0] > 0.999
-    assert found["mean_absolute_error_percent"][0] < 0.1 < 5 < found["mean_absolute_error_percent"][1]
-    assert found["paper_pearson_r"].null_count() == 2
+    assert controls["pearson_r"][0] > 0.99  # the planted surface and intensity are of volume
+    assert found["mean_absolute_error_percent"][0] < 0.1 < 5 < controls["mean_absolute_error_percent"][1]
+    assert found["paper_pearson_r"].null_count() == 3
     # What knows nothing correlates with nothing: a fold's mean goes against those left out of it.
-    assert found.select("pearson_r", "pearson_r_low", "pearson_r_high").row(1) == (0, 0, 0)
+    assert controls.select("pearson_r", "pearson_r_low", "pearson_r_high").row(1) == (0, 0, 0)
 
 
 def test_age__too_few_people_are_a_row_without_measures(tmp_path: Path) -> None:

@@ -7,7 +7,12 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import mean_absolute_error
 
-from edp_assets.science.evidence.predictions import bootstrap, leading_components, mean_prediction
+from edp_assets.science.evidence.predictions import (
+    bootstrap,
+    leading_components,
+    mean_prediction,
+    paired_difference,
+)
 
 
 def test_bootstrap__measures_are_those_of_numpy_and_sklearn() -> None:
@@ -41,6 +46,31 @@ def test_bootstrap__constant_predictions_correlate_with_nothing() -> None:
 def test_bootstrap__bad_input_says_what_was_wanted() -> None:
     with pytest.raises(ValueError, match=r"wanted predicted and true values \(n,\), n at least 2; \(3,\) and \(4,\)"):
         bootstrap(np.zeros(3), np.zeros(4))
+
+
+def test_paired_difference__is_clear_where_the_two_alone_are_not() -> None:
+    rng = np.random.default_rng(2)
+    hard = rng.gamma(2, 3, 300)  # people differ much more than the two predictions do
+    others, errors = hard + 0.2, hard + rng.normal(0, 0.5, 300)
+    found = paired_difference(errors, others, resamples=500)
+    assert found.value == pytest.approx(0.2, abs=0.1)
+    assert 0 < found.low < found.value < found.high
+    half = 1.96 * (others - errors).std(ddof=1) / np.sqrt(300)  # the normal interval of a mean
+    assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half), abs=0.012)
+    same = paired_difference(hard, hard)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    with pytest.raises(ValueError, match="wanted errors of the same people"):
+        paired_difference(hard, hard[1:])
+
+
+def test_paired_difference__null_is_calibrated() -> None:
+    rng = np.random.default_rng(3)
+    inside = []
+    for _ in range(200):
+        hard = rng.gamma(2, 3, 120)
+        found = paired_difference(hard + rng.normal(0, 1, 120), hard + rng.normal(0, 1, 120), resamples=300)
+        inside.append(found.low <= 0 <= found.high)
+    assert 0.90 <= np.mean(inside) <= 0.98
 
 
 def test_mean_prediction__is_the_mean_of_the_others() -> None:
