@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,15 +54,28 @@ def more_genes(found: dict[str, int]) -> Claim:
 
 
 def age(home: Path) -> Claim:
-    """Both encoders predict age better than volume does, all organs together."""
-    sql = """SELECT features, mean_absolute_error AS error, mean_absolute_error_low AS low,
-        mean_absolute_error_high AS high FROM evidence_age WHERE organ = 'combined' ORDER BY features"""
-    rows = {row["features"]: row for row in warehouse.query(home / "warehouse.duckdb", sql).iter_rows(named=True)}
-    told = ", ".join(f"{n} {r['error']:.2f} ({r['low']:.2f} to {r['high']:.2f}) years" for n, r in rows.items())
-    if not {"organ_volume", *LEARNED} <= set(rows):
-        return Claim("both encoders beat volume at age", None, told or "no row of organs combined")
-    holds = all(rows[name]["error"] < rows["organ_volume"]["error"] for name in LEARNED)
-    return Claim("both encoders beat volume at age", holds, told)
+    """Both encoders predict age better than volume does, all organs together, beyond chance."""
+    sql = """SELECT features, organ, mean_absolute_error AS error, error_below_volume AS below,
+        error_below_volume_low AS low, error_below_volume_high AS high FROM evidence_age ORDER BY features, organ"""
+    found = list(warehouse.query(home / "warehouse.duckdb", sql).iter_rows(named=True))
+    return age_of(found)
+
+
+def age_of(found: list[dict[str, Any]]) -> Claim:
+    """Judge rows of `evidence_age`: the paired difference from volume is above 0 in all organs together."""
+    text = "both encoders beat volume at age, organs combined"
+    together = {row["features"]: row for row in found if row["organ"] == "combined"}
+    if not {"organ_volume", *LEARNED} <= set(together):
+        return Claim(text, None, "no row of organs combined")
+    told = [f"organ_volume {together['organ_volume']['error']:.2f} years"]
+    told += [
+        f"{name} {row['error']:.2f}, below volume by {row['below']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        for name, row in together.items()
+        if name != "organ_volume"
+    ]
+    lost = [f"{r['features']} {r['organ']}" for r in found if r["features"] in LEARNED and (r["low"] or 0) <= 0]
+    told.append(f"not beyond chance: {', '.join(lost) or 'none'}")
+    return Claim(text, all(together[name]["low"] > 0 for name in LEARNED), "; ".join(told))
 
 
 def volume(home: Path) -> Claim:
@@ -75,16 +89,22 @@ def volume(home: Path) -> Claim:
 
 def few_labels(home: Path) -> Claim:
     """Clustering-guided scores of few labels are those of all labels, and hit the same genes."""
-    sql = """SELECT encoder, cluster, pearson_r_score AS r, genes, genes_both, genes_few_shot FROM few_shot_comparison
+    sql = """SELECT fraction, pearson_r_score AS r, genes, genes_both, genes_few_shot FROM few_shot_comparison
         WHERE method = 'clustering' AND pearson_r_score IS NOT NULL ORDER BY ALL"""
-    found = warehouse.query(home / "warehouse.duckdb", sql)
-    told = f"{found.height} scores"
-    if not found.height:
-        return Claim("few labels give the clustering-guided scores and genes of all", None, told)
-    same = (found["genes"] == found["genes_both"]) & (found["genes"] == found["genes_few_shot"])
-    told += f", least r {found['r'].min():.4f}, {int(same.sum())} with the same genes"
-    holds = bool((found["r"] >= LEAST_SCORE_R).all() and same.all())
-    return Claim("few labels give the clustering-guided scores and genes of all", holds, told)
+    return few_labels_of(list(warehouse.query(home / "warehouse.duckdb", sql).iter_rows(named=True)))
+
+
+def few_labels_of(found: list[dict[str, Any]]) -> Claim:
+    """Judge rows of `few_shot_comparison`; a score that hits no gene, by few labels or by all, agrees on nothing."""
+    fractions = ", ".join(f"{100 * each:g}%" for each in sorted({row["fraction"] for row in found})) or "few"
+    text = f"{fractions} of the labels give the clustering-guided scores and genes of all"
+    hitting = [row for row in found if row["genes"] or row["genes_few_shot"]]
+    if not hitting:
+        return Claim(text, None, f"{len(found)} scores, none hits a gene")
+    same = sum(row["genes"] == row["genes_both"] == row["genes_few_shot"] for row in hitting)
+    least = min(row["r"] for row in found)
+    told = f"{len(found)} scores, least r {least:.4f}; the same genes in {same} of {len(hitting)} that hit any"
+    return Claim(text, least >= LEAST_SCORE_R and same == len(hitting), told)
 
 
 def adjustment(home: Path) -> Claim:
@@ -105,8 +125,20 @@ def adjustment(home: Path) -> Claim:
             share_explained(np.array(table[name].to_list(), dtype=float), size) for name in ("before", "after")
         )
     told = ", ".join(f"{name} {100 * before:.0f}% to {100 * after:.1f}%" for name, (before, after) in shares.items())
+    told += "".join(f"; {line}" for line in adjusted_genes(home))
     holds = all(after < LARGEST_SHARE_LEFT * before for before, after in shares.values()) if shares else None
     return Claim("adjustment takes the dominating factor, size, out of the embeddings' variance", holds, told)
+
+
+def adjusted_genes(home: Path) -> Iterator[str]:
+    """Yield what adjustment did to the genes of each encoder's scores, and why where no score was left."""
+    sql = """SELECT encoder, count(*) FILTER (hit_before AND hit_after) AS kept,
+            count(*) FILTER (hit_before AND NOT hit_after) AS lost, count(*) FILTER (NOT hit_before) AS gained,
+            count(*) FILTER (reason IS NOT NULL) AS unselected
+        FROM adjustment_genes GROUP BY encoder ORDER BY encoder"""
+    for row in warehouse.query(home / "warehouse.duckdb", sql).iter_rows(named=True):
+        why = f" ({row['unselected']} of scores no longer selected)" if row["unselected"] else ""
+        yield "{encoder} genes kept {kept}, lost {lost}{why}, gained {gained}".format(why=why, **row)
 
 
 def share_explained(z: np.ndarray, factor: np.ndarray) -> float:

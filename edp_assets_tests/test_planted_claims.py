@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edp_assets_tests.planted_claims import Claim, more_genes, share_explained
+from edp_assets_tests.planted_claims import Claim, age_of, few_labels_of, more_genes, share_explained
 
 
 def test_more_genes__than_each_of_volume_and_the_codes() -> None:
@@ -14,6 +14,30 @@ def test_more_genes__than_each_of_volume_and_the_codes() -> None:
     assert "untrained 8" in more_genes(found).numbers
     for name in ("organ_volume", "icd10_whole_cohort", "icd10_imaging_cohort"):
         assert not more_genes({**found, name: 9}).holds
+
+
+def test_age_of__beyond_chance_and_organs_that_do_not_are_named() -> None:
+    def row(features: str, organ: str, low: float | None) -> dict[str, object]:
+        return {"features": features, "organ": organ, "error": 6.0, "below": 0.3, "low": low, "high": 0.5}
+
+    found = [row("organ_volume", "combined", None), row("mae", "combined", 0.1), row("video_mae", "combined", 0.2)]
+    claim = age_of([*found, row("mae", "liver", -0.1)])
+    assert claim.holds
+    assert claim.numbers.endswith("not beyond chance: mae liver")
+    assert age_of([*found[:2], row("video_mae", "combined", -0.01)]).holds is False
+    assert age_of(found[:2]).holds is None
+
+
+def test_few_labels_of__scores_without_a_gene_agree_on_nothing() -> None:
+    alike = {"fraction": 0.2, "r": 0.98, "genes": 3, "genes_both": 3, "genes_few_shot": 3}
+    nothing = {**alike, "genes": 0, "genes_both": 0, "genes_few_shot": 0}
+    assert few_labels_of([alike, nothing]).holds
+    assert str(few_labels_of([alike, nothing])).startswith("holds: 20% of the labels")
+    assert "in 1 of 1 that hit any" in few_labels_of([alike, nothing]).numbers
+    assert few_labels_of([nothing]).holds is None
+    assert few_labels_of([alike, {**alike, "genes_few_shot": 4}]).holds is False
+    assert few_labels_of([alike, {**nothing, "r": 0.5}]).holds is False
+    assert few_labels_of([]).holds is None
 
 
 def test_share_explained__of_a_planted_direction() -> None:

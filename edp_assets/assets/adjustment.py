@@ -71,6 +71,9 @@ def _skipped(reason: str) -> Stored:
     return Stored(empty("unadjusted_gwas_summary_stats"), metadata={"skipped": reason}, notes={"skipped": reason})
 
 
+NOT_SELECTED = "the score of the adjusted embeddings is not selected for a GWAS: phenotype_selection says why"
+
+
 def adjustment_genes(
     run: StageRun, unadjusted_gwas: Partition, gwas: Partition, unadjusted_hits: pl.DataFrame, hits: pl.DataFrame
 ) -> Stored:
@@ -87,11 +90,14 @@ def adjustment_genes(
             pl.col("gene").is_in(found["gene"].implode()).alias(f"hit_{name}")
         )
     factors = ",".join(run.workspace.settings.organs[run["organ"]].adjust_for)
-    named = {**label, "adjustment": factors}
-    frame = genes.with_columns(**{name: pl.lit(value) for name, value in named.items()}, cluster=pl.lit(None, pl.Int32))
+    associated = not gwas.scan().filter(OF).select(PLACE).head(1).collect().is_empty()
+    named = {**label, "adjustment": factors, "reason": None if associated else NOT_SELECTED}
+    columns = {name: pl.lit(value, pl.String) for name, value in named.items()}
+    frame = genes.with_columns(**columns, cluster=pl.lit(None, pl.Int32))
     counts = {"gone": pl.col("hit_before") & ~pl.col("hit_after"), "kept": pl.col("hit_before") & pl.col("hit_after"),
               "new": ~pl.col("hit_before") & pl.col("hit_after")}  # fmt: skip
     told = frame.select(of.sum().alias(name) for name, of in counts.items()).row(0, named=True)
+    told |= {} if associated else {"after": NOT_SELECTED}
     return Stored(frame.select(empty("adjustment_genes").columns), metadata=told)
 
 
@@ -154,9 +160,13 @@ def adjustment_stages(name: str) -> None:
         },
         "streamed": ("unadjusted_gwas", "gwas"),
     }
-    stage(f"{name}/adjustment_genes", table="adjustment_genes", settings=("organ.adjust_for",), **compared)(
-        adjustment_genes
-    )
+    stage(
+        f"{name}/adjustment_genes",
+        table="adjustment_genes",
+        settings=("organ.adjust_for",),
+        code_version="2",
+        **compared,
+    )(adjustment_genes)
     stage(
         f"{name}/adjustment_figures",
         table="paper_figures",

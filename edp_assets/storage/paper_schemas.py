@@ -118,6 +118,7 @@ PAPER: dict[str, Schema] = {
         ),
         "hit_before": Column(pl.Boolean, "whether a variant of the gene is associated before"),
         "hit_after": Column(pl.Boolean, "likewise after"),
+        "reason": Column(pl.String, "why there is no association after; null: there is", nullable=True),
     },
     "paper_figures": {
         "encoder": ENCODER,

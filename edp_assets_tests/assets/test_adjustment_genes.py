@@ -171,6 +171,7 @@ def test_adjustment__a_score_that_is_not_selected_after(made: Made, unselected: 
     assert set(table["gene"]) == set(DENSITY_GENES)
     assert table["neg_log_10_p_after"].null_count() == table.height
     assert not table["hit_after"].any()
+    assert table["reason"].str.contains("not selected for a GWAS").all()
     assert adjustment_figures(run_of(made.where, "adjustment_figures"), **unselected).metadata["figures"] == 1
 
 
