@@ -53,7 +53,7 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
     cohort = existing_cohort(out, asked)
     pattern = genotype_pattern(asked, cohort, out)
     exports = [open_export(path) for path in asked.tables]
-    keys = choose_traits(asked.traits, exports, report)
+    chosen = choose_traits(asked.traits, exports, report)
     withdrawn = _withdrawn(asked, cohort)
     scans = None
     if asked.images:
@@ -68,13 +68,14 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
     log("reading the people of the genotypes")
     genotyped = _genotyped(genotype_files(out, pattern), pattern, report)
     log(f"reading {len(exports)} table(s)")
-    fields = read_fields(exports, SCALARS, keys, log)
+    further = list(dict.fromkeys(key for each in chosen for key in each.keys))
+    fields = read_fields(exports, SCALARS, further, log)
     eids = _people(exports, fields, genotyped, withdrawn, report)
     files: dict[str, pl.DataFrame] = {
         TABLES["participants"]: participants(fields, eids, report, _scanned(scans)),
         TABLES["diagnoses"]: diagnoses(fields, eids, set().union(*(e.fields for e in exports)), report),
     }
-    if (found := traits(fields, keys, eids, report)) is not None:
+    if (found := traits(fields, chosen, eids, report)) is not None:
         files |= {TRAITS: found[0], DICTIONARY: found[1]}
     if scans is not None:
         files[TABLES["scans"]] = _scans(scans, eids, withdrawn, out, report)

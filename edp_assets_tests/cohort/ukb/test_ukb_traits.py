@@ -19,7 +19,8 @@ from edp_assets.cohort.ukb.exports import ImportRefusedError
     [
         (["1", "0", "-1", "-3", "1", "0", "1", None], "binary", [1, 0, None, None, 1, 0, 1, None]),
         (["1", "0", "-818", "-121", "1", "0", "1", None], "binary", [1, 0, None, None, 1, 0, 1, None]),
-        (["1", "2", "3", "-7", "1", "2", "3", None], "categorical", ["1", "2", "3", "-7", "1", "2", "3", None]),
+        (["1", "2", "3", "-7", "1", "2", "3", None], "categorical", ["1", "2", "3", None, "1", "2", "3", None]),
+        ([str(-n) for n in range(8)], "binary", [0, *[None] * 7]),
         (["-1", "0.5", "-3", "2", "1", "1", "1", "1"], "continuous", [-1, 0.5, -3, 2, 1, 1, 1, 1]),
         (
             ["Never", "Daily", "Do not know", "Never", "Daily", "x", "1", None],
@@ -55,11 +56,71 @@ def test_choose_traits__the_imaging_visit_unless_a_column_is_named(
     traits = pl.read_parquet(tmp_path / "cohort" / "traits.parquet")
     assert traits.columns == ["eid", "21001-2.0", "21003-0.0"]
     assert traits["21001-2.0"].to_list() == [25.25, 26.25, 27.25, 28.25, 29.25, 30.25, None, None]
-    assert "trait 21001 is its column 21001-2.0, of 2 instances and arrays" in report.guessed
+    assert "trait 21001 is of instance 2, of 0, 2" in report.guessed
     with pytest.raises(ImportRefusedError, match="wanted a column of 99999, found none in the tables"):
         imported(table, traits=("99999",), out=tmp_path / "other")
     with pytest.raises(ImportRefusedError, match=r"wanted fields as 30760, .* found 'bmi'"):
         imported(table, traits=("bmi",), out=tmp_path / "other")
+
+
+ANSWERS = [["1", "2"], ["1"], ["2", "3"], ["-7"], [], ["-3", "1"], ["3"], ["1"]]
+
+
+@pytest.mark.parametrize(("layout", "file"), [("ukbconv", "ukb.csv"), ("rap", "ukb.csv"), ("rap", "ukb.parquet")])
+def test_traits__each_answer_of_several_is_a_binary_trait(
+    imported: Callable[..., Any],
+    frame: Callable[..., pl.DataFrame],
+    store: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    layout: str,
+    file: str,
+) -> None:
+    monkeypatch.setattr("edp_assets.cohort.ukb.traits.FEWEST", 2)
+    if layout == "rap":
+        whole = file.endswith("parquet")
+        columns = {"p6138_i2": [given or None if whole else "|".join(given) or None for given in ANSWERS]}
+    else:
+        columns = {f"6138-2.{k}": [given[k] if k < len(given) else None for given in ANSWERS] for k in range(2)}
+    table = store(frame(layout).with_columns(**{n: pl.Series(n, v) for n, v in columns.items()}), tmp_path / file)
+    report = imported(table, traits=("6138",))
+    traits = pl.read_parquet(tmp_path / "cohort" / "traits.parquet")
+    # Who gave no answer is no control, nor who gave one that says that it is missing, but for what they did answer.
+    assert traits.to_dict(as_series=False) | {"eid": None} == {
+        "eid": None,
+        "6138-2#1": [1, 1, 0, None, None, 1, 0, 1],
+        "6138-2#2": [1, 0, 1, None, None, None, 0, 0],
+        "6138-2#3": [0, 0, 1, None, None, None, 1, 0],
+    }
+    dictionary = pl.read_csv(tmp_path / "cohort" / "traits_dictionary.csv")
+    assert dictionary["kind"].to_list() == ["binary"] * 3
+    assert dictionary["description"][0] == "UK Biobank field 6138, instance 2: answer 1"
+    assert any(line.startswith("trait 6138-2 is 3 binary traits, one an answer") for line in report.guessed)
+    assert "2 values of trait 6138-2 that say do not know or prefer not to answer" in report.left
+
+
+def test_traits__answers_of_few_people_are_counted_and_not_made(
+    imported: Callable[..., Any], frame: Callable[..., pl.DataFrame], store: Callable[..., Path], tmp_path: Path
+) -> None:
+    table = store(frame("rap").with_columns(pl.Series("p6138_i2", ["1|2"] * 8)), tmp_path / "ukb.csv")
+    report = imported(table, traits=("6138", "30760"))
+    assert pl.read_parquet(tmp_path / "cohort" / "traits.parquet").columns == ["eid", "30760-0.0"]
+    assert any("2 more are of fewer than 10 people, and not made" in line for line in report.guessed)
+
+
+def test_traits__numbers_of_several_arrays_are_their_mean(
+    imported: Callable[..., Any], frame: Callable[..., pl.DataFrame], store: Callable[..., Path], tmp_path: Path
+) -> None:
+    first = ["120", "130", None, "110", "-1", None, "140", "150"]
+    second = ["122", "130", "99", None, "121", None, "141", "141"]
+    table = store(
+        frame("ukbconv").with_columns(pl.Series("4080-2.0", first), pl.Series("4080-2.1", second)), tmp_path / "ukb.csv"
+    )
+    report = imported(table, traits=("4080", "4080-2.1"))
+    traits = pl.read_parquet(tmp_path / "cohort" / "traits.parquet")
+    assert traits["4080-2"].to_list() == [121, 130, 99, 110, 121, None, 140.5, 145.5]
+    assert traits["4080-2.1"].to_list() == ["122", "130", "99", None, "121", None, "141", "141"]  # alone: few values
+    assert any(line.startswith("trait 4080-2 is continuous: the mean of its 2 arrays") for line in report.guessed)
 
 
 def test_import_ukb__a_withdrawal_leaves_every_table(
