@@ -81,10 +81,15 @@ def simulate(seed: int, n: int = 4000, per_chromosome: int = 120, n_dims: int = 
 
 def gwas(planted: Planted, z: NDArray[np.float64], method: str) -> pl.DataFrame:
     """Return the projection GWAS of the code's score: variants, neg_log_10_p_value."""
+    score = classifier(z, planted.cases) if method == "classifier" else clustering(z, planted.cases)
+    return associations(planted, z, score)
+
+
+def associations(planted: Planted, z: NDArray[np.float64], score: NDArray[np.float64]) -> pl.DataFrame:
+    """Return the projection GWAS of a score that is linear in z and its direction: variants, neg_log_10_p_value."""
     from edp_assets.science.genetics.covariates import covariate_basis
     from edp_assets.science.genetics.projection import associate, project_block, score_coordinates, whitened_basis
 
-    score = classifier(z, planted.cases) if method == "classifier" else clustering(z, planted.cases)
     Q = covariate_basis([], len(z))
     W = whitened_basis(np.hstack([z, z / np.linalg.norm(z, axis=1, keepdims=True)]), Q)
     projected = project_block(planted.genotypes, W, Q)
