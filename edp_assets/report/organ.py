@@ -85,21 +85,30 @@ def _encoder(sources: Sources, name: str, encoder: str, selection: pl.DataFrame)
     figures: list[Markup] = []
     clusters = sources.results.table("clusters")
     own = clusters.filter(encoder=encoder, organ=name) if clusters.height else clusters
-    if own.height:
-        alt = f"UMAP of the adjusted embeddings of {own.height:,} people, coloured by cluster ({encoder})."
-        left = own.height > draw.MAX_PEOPLE
-        note = f"An even share of them is drawn, {draw.MAX_PEOPLE:,} at most." if left else ""
-        figures.append(plot(draw.umap(own), f"umap-{encoder}", alt, note))
     candidates = selection.filter(encoder=encoder) if selection.height else selection
+    of_clusters = candidates.filter(method="clustering") if candidates.height else candidates
+    colours = draw.cluster_colours(own["cluster"], of_clusters)
+    if own.height:
+        alt = f"UMAP of the adjusted embeddings of {own.height:,} people, coloured and numbered by cluster ({encoder})."
+        left = own.height > draw.MAX_PEOPLE
+        note = _which_colours(own["cluster"].n_unique() > len(colours))
+        note += f" An even share of people is drawn, {draw.MAX_PEOPLE:,} at most." if left else ""
+        figures.append(plot(draw.umap(own, colours), f"umap-{encoder}", alt, note))
     if candidates.height:
-        of_classifier, of_clusters = (candidates.filter(method=m) for m in ("classifier", "clustering"))
+        of_classifier = candidates.filter(method="classifier")
         drawn = draw.auc_pval(of_classifier, min_auc=classifier.min_auc, max_p=classifier.max_p)
-        alt = "Classifier-guided scores: how well each code is told from the embeddings; selected ones are filled, the lines are the thresholds."  # noqa: E501
+        alt = "Classifier-guided scores: how well each code is told from the embeddings; selected ones are filled and named, the lines are the thresholds."  # noqa: E501
         figures.append(plot(drawn, f"auc-pval-{encoder}", alt, _counts(of_classifier)))
-        drawn = draw.percentage_pval(of_clusters, max_p=clustering.max_p)
-        alt = "Codes in clusters: the share of a cluster's people who have the code, and Fisher's p; selected ones are filled."  # noqa: E501
+        drawn = draw.percentage_pval(of_clusters, colours, max_p=clustering.max_p)
+        alt = "Codes in clusters: the share of a cluster's people who have the code, and Fisher's p; selected ones are filled and named, the line is the threshold."  # noqa: E501
         figures.append(plot(drawn, f"percentage-pval-{encoder}", alt, _counts(of_clusters)))
     return {"name": encoder, "figures": figures} if figures else None
+
+
+def _which_colours(some_are_grey: bool) -> str:
+    """Return what is said of the clusters' colours."""
+    same = "A cluster has one colour here and below"
+    return f"{same}; grey are those without a selected code whose p are larger." if some_are_grey else f"{same}."
 
 
 def _counts(candidates: pl.DataFrame) -> str:
