@@ -10,6 +10,7 @@ import polars as pl
 from markupsafe import Markup
 
 from edp_assets.figures.thinning import KEYS, Thinned, thin
+from edp_assets.report import captions
 from edp_assets.report.html import plot, table
 from edp_assets.report.names import href, phenotype_id
 from edp_assets.report.results import meanings
@@ -79,7 +80,7 @@ class Phenotypes:
             "regional": [{**figure, "id": self._locus_id(name, figure)} for figure in regional],
             "overlap": self._rows("label_overlap", own, "Whose own label went into their score (see Methods)"),
             "phewas": self._phewas(encoder, own, name),
-            "interpretation": self._figures("interpretation_figures", own),
+            "interpretation": self._interpretation(encoder, method, cluster, own),
             "correlations": self._correlations(own),
         }
 
@@ -111,6 +112,14 @@ class Phenotypes:
             return None
         shown = rows.drop("encoder", "organ", "icd10", *KEYS, strict=False)
         return table(shown, caption, meanings=meanings(name))
+
+    def _interpretation(self, encoder: str, method: str, cluster: int | None, own: pl.Expr) -> list[dict[str, Any]]:
+        """Return the figures of what the score sees, each with how to read it."""
+        figures = self._figures("interpretation_figures", own)
+        scores = self._scores.get(encoder) if figures else None
+        people = None if scores is None else scores.filter(of_phenotype(method, cluster)).height
+        named = f"{self.organ}, {self.icd10}, {encoder}, {phenotype_name(method, cluster)}"
+        return [{**each, **captions.interpretation(each["figure"], named, method, people)} for each in figures]
 
     def _correlations(self, own: pl.Expr) -> Markup | None:
         """Return what the score goes with, the strongest first; its AUC is told apart from the held-out ones."""

@@ -212,14 +212,6 @@ def test_percentage_pval__a_cluster_has_the_colour_it_has_in_the_umap() -> None:
     assert [(mark.legend, mark.colour) for mark in odd.marks] == [("cluster 1", ON_BOTH[0])]
 
 
-def test_percentage_pval__selected_codes_are_named_the_strongest_first_and_shared_places_once() -> None:
-    table = selection().with_columns(percentage=pl.when(pl.col("icd10") == "K28").then(29.0).otherwise("percentage"))
-    table = table.with_columns(p_fisher=pl.when(pl.col("icd10") == "K28").then(1e-29).otherwise("p_fisher"))
-    figure = draw.percentage_pval(table, {}, max_p=1e-3)
-    assert [text for *_, text in figure.labels] == ["K28, K29", "K27", "K26", "K25", "K24", "K23", "K22", "K21"]
-    assert inside(figure) == figure.labels
-
-
 def test_score_distribution__bars_hold_everyone() -> None:
     score, cases = np.random.default_rng(0).normal(size=500), np.arange(500) < 40
     figure = draw.score_distribution(score, cases)
@@ -350,37 +342,6 @@ def test_volcano__traits_of_one_effect_filled_below_the_corrected_level_and_the_
     assert drawn == {f"t{i}": pytest.approx(0.9) if i < 9 else 0.0 for i in range(11)}
     assert [text for *_, text in figure.labels] == ["t0", f"{'y' * 30}…", *(f"trait <{i}>" for i in range(2, 8))]
     assert [label[0] for label in figure.labels] == pytest.approx([0.1 * i for i in range(8)])
-
-
-def test_volcano__traits_of_the_same_statistics_share_a_label_and_no_label_covers_another_or_is_cut() -> None:
-    traits = ["Chronic nonalcoholic liver disease", "Phecode 571, with those below it", "top", "x" * 30, "y" * 30]
-    phewas = pl.DataFrame(
-        {
-            "trait": "t", "description": traits, "category": "a", "kind": "binary", "n": 9,
-            "beta": [2.0, 2.0, -1.0, 1.0, 1.02], "neg_log_10_p_value": [30.0, 30.0, 60.0, 10.0, 10.1],
-            "neg_log_10_p_bonferroni": 9.0,
-        },
-        schema_overrides={"neg_log_10_p_value": pl.Float32},
-    )  # fmt: skip
-    figure = volcano(phewas)
-    assert [text for *_, text in figure.labels] == [
-        "top",
-        "Chronic nonalcoholic l… / Phecode 571, with thos…",
-        "y" * 30,
-    ]
-    assert inside(figure) == figure.labels
-    json.dumps(figure.plain(), allow_nan=False)
-
-
-def inside(figure: Figure) -> list[tuple[float, float, str]]:
-    """Return the labels whose texts lie in the frame, where it is 800 pixels wide."""
-    (left, right), (bottom, top) = figure.x.range, figure.y.range
-    units = (right - left) / 800, (top - bottom) / (figure.height - 70)  # type: ignore[operator]
-    return [
-        (x, y, text) for x, y, text in figure.labels
-        if left <= x - 3 * len(text) * units[0] and x + 3 * len(text) * units[0] <= right  # type: ignore[operator]
-        and bottom < y and y + 22 * units[1] <= top  # type: ignore[operator]
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,9 @@ def test_build_report__shows_tables_of_other_stages_where_there_are_any(planted:
     figure = folder / "figures/interpretation/tails.png"
     figure.parent.mkdir(parents=True)
     figure.write_bytes(b"png")
+    (figure.parent / "occlusion.png").write_bytes(b"png")
     shown = [{**phenotype, "figure": "tails", "path": "report/figures/interpretation/tails.png"},
+             {**phenotype, "figure": "occlusion", "path": "report/figures/interpretation/occlusion.png"},
              {**phenotype, "figure": "gone", "path": "report/figures/gone.png"}]  # fmt: skip
     planted.store("mae/interpretation_figures", "interpretation_figures",
                   filled("interpretation_figures", shown), **cell)  # fmt: skip
@@ -206,6 +208,9 @@ def test_build_report__shows_tables_of_other_stages_where_there_are_any(planted:
     assert re.search(r"too few</td><td class=\"number\" data-key=\"1\">1<", text)
     assert "../../../figures/interpretation/tails.png" in text
     assert "gone.png" not in text
+    assert 'alt="Slices of the 4 least and the 4 most affected people by the score of liver, K76, mae, ' in text
+    assert "crops of the 4 people of 60 with a score who count as least affected" in text
+    assert "Red: with it hidden the person counts as less affected (the score falls)" in text
     assert "Table 3 of the paper" in evidence.read_text()
     assert "3.25" in evidence.read_text()
 
