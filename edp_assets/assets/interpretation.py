@@ -37,6 +37,16 @@ TAIL, MAPPED = 4, 2
 KEY = ["method", "cluster"]
 
 
+def ends(people: int) -> int:
+    """Return how many people of either end are shown, of so many with a score."""
+    return min(TAIL, people // 2)
+
+
+def mapped(people: int) -> int:
+    """Return of how many of either end slices are mapped."""
+    return min(MAPPED, ends(people))
+
+
 def score_correlations(
     run: StageRun,
     edp_scores: Partitions,
@@ -114,13 +124,14 @@ class _People:
 
 @dataclass
 class _Shown:
-    """One score that is to be shown: the ends of it, and how it changes with an embedding."""
+    """One score that is to be shown: the ends of it, how it changes with an embedding, and its standard deviation."""
 
     names: dict[str, Any]
     least: list[str]
     most: list[str]
     scores: dict[str, float]
     change: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    sd: float
 
     @property
     def eids(self) -> list[str]:
@@ -179,12 +190,13 @@ def _shown(edp_scores: Partition, phenotype_models: pl.DataFrame, gene_hits: pl.
         classifier = names["method"] == "classifier"
         ordered = phenotype.select("eid", "score").sort("score", "eid", descending=[not classifier, False])
         values = ordered["score"].to_numpy()
-        scaled = dict(zip(ordered["eid"], (values - values.mean()) / (values.std() or 1.0), strict=True))
-        ends = min(TAIL, ordered.height // 2)
+        sd = float(values.std()) or 1.0
+        scaled = dict(zip(ordered["eid"], (values - values.mean()) / sd, strict=True))
+        shown = ends(ordered.height)
         weights = np.array(phenotype_models.filter(of)["weights"].item())
-        least, most = (part["eid"].to_list() for part in (ordered.head(ends), ordered.tail(ends)))
+        least, most = (part["eid"].to_list() for part in (ordered.head(shown), ordered.tail(shown)))
         scores = {eid: float(scaled[eid]) for eid in (*least, *most)}
-        found.append(_Shown(names, least, most, scores, _affected(weights, classifier)))
+        found.append(_Shown(names, least, most, scores, _affected(weights, classifier), sd))
     return found
 
 
@@ -248,7 +260,7 @@ class _Seen:
         album.add("occlusion", drawn, shown=False, **shown.names)
 
     def _mapped(self, eid: str, shown: _Shown) -> tuple[np.ndarray, np.ndarray]:
-        """Return the middle slice of somebody's item, its first channel, and what its parts add to the score."""
+        """Return the middle slice of somebody's item, its first channel, and what its parts add, in the score's SD."""
         from edp_assets.science.encoders.occlusion import Occlusion
 
         item, n_items = self.items[eid]
@@ -256,7 +268,7 @@ class _Seen:
             self.occlusions[eid] = Occlusion.of(self.model, item, tokens=self.tokens)
         z = self.z[eid]
         # The embedding is the mean over items; what was adjusted for is held as it is.
-        found = self.occlusions[eid].map(lambda change: shown.change(z, change / n_items))
+        found = self.occlusions[eid].map(lambda change: shown.change(z, change / n_items)) / shown.sd
         return (item[0] if item.ndim == 3 else item[0, item.shape[1] // 2]), found
 
 
@@ -290,5 +302,6 @@ for _name, _above in LEARNED.items():
         },
         streamed=("edp_scores", "adjusted_embeddings", "masked_crops"),
         at_once=CELLS_AT_ONCE,
+        code_version="2",
         kinds={"torch", "matplotlib", "parquet"},
     )(interpretation_figures)

@@ -11,6 +11,7 @@ import polars as pl
 from edp_assets.figures.colours import BLUE, GREY, SKY, VERMILION
 from edp_assets.figures.genome import genome_position
 from edp_assets.figures.interactive import scatter, threshold
+from edp_assets.figures.labels import name_points, shared
 from edp_assets.figures.specification import Axis, Figure, Mark, columns_of, numbers
 from edp_assets.figures.thinning import Thinned
 
@@ -18,6 +19,8 @@ MAX_LABELS = 25
 NEAR = 0.035
 """Labels closer than this share of the axis to a stronger one are left out: a hover names the gene."""
 LABELLED_TRAITS = 8
+LETTERS = 31
+"""Of a trait that are written beside its point."""
 
 
 def manhattan(thinned: Thinned, genes: pl.DataFrame, significant: float) -> Figure:
@@ -135,7 +138,10 @@ def volcano(phewas: pl.DataFrame) -> Figure:
     )
     tips = {"trait": "trait", "": "description", "kind": "kind", "people": "n", "beta": "beta", "-log10 p": _P}
     marks = scatter(table, "beta", _P, "category", tips)
-    best = table.filter("selected").sort(_P, descending=True).head(LABELLED_TRAITS)
-    names = [text if len(text) < 32 else f"{text[:30]}…" for text in best["description"].fill_null(best["trait"])]
-    labels = list(zip(best["beta"], best[_P], names, strict=True))
-    return Figure(Axis("effect (beta)"), Axis("-log10 p"), 400, marks=marks, labels=labels, legend="right")
+    figure = Figure(Axis("effect (beta)"), Axis("-log10 p"), 400, marks=marks, legend="right")
+    best = table.filter("selected").sort(_P, descending=True)
+    best = best.select("beta", _P, pl.col("description").fill_null(pl.col("trait")))
+    # A phecode and its parent are often the same people.
+    named = shared(best.iter_rows(), LETTERS, " / ")
+    name_points(figure, table.select("beta", _P).to_numpy(), named, LABELLED_TRAITS)
+    return figure

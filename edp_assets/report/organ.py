@@ -85,40 +85,57 @@ def _encoder(sources: Sources, name: str, encoder: str, selection: pl.DataFrame)
     figures: list[Markup] = []
     clusters = sources.results.table("clusters")
     own = clusters.filter(encoder=encoder, organ=name) if clusters.height else clusters
-    if own.height:
-        alt = f"UMAP of the adjusted embeddings of {own.height:,} people, coloured by cluster ({encoder})."
-        left = own.height > draw.MAX_PEOPLE
-        note = f"An even share of them is drawn, {draw.MAX_PEOPLE:,} at most." if left else ""
-        figures.append(plot(draw.umap(own), f"umap-{encoder}", alt, note))
     candidates = selection.filter(encoder=encoder) if selection.height else selection
+    of_clusters = candidates.filter(method="clustering") if candidates.height else candidates
+    colours = draw.cluster_colours(own["cluster"], of_clusters)
+    if own.height:
+        alt = f"UMAP of the adjusted embeddings of {own.height:,} people, coloured and numbered by cluster ({encoder})."
+        left = own.height > draw.MAX_PEOPLE
+        note = _which_colours(own["cluster"].n_unique() > len(colours))
+        note += f" An even share of people is drawn, {draw.MAX_PEOPLE:,} at most." if left else ""
+        figures.append(plot(draw.umap(own, colours), f"umap-{encoder}", alt, note))
     if candidates.height:
-        of_classifier, of_clusters = (candidates.filter(method=m) for m in ("classifier", "clustering"))
+        of_classifier = candidates.filter(method="classifier")
         drawn = draw.auc_pval(of_classifier, min_auc=classifier.min_auc, max_p=classifier.max_p)
-        alt = "Classifier-guided scores: how well each code is told from the embeddings; selected ones are filled, the lines are the thresholds."  # noqa: E501
+        alt = "Classifier-guided scores: how well each code is told from the embeddings; selected ones are filled and named, the lines are the thresholds."  # noqa: E501
         figures.append(plot(drawn, f"auc-pval-{encoder}", alt, _counts(of_classifier)))
-        drawn = draw.percentage_pval(of_clusters, max_p=clustering.max_p)
-        alt = "Codes in clusters: the share of a cluster's people who have the code, and Fisher's p; selected ones are filled."  # noqa: E501
+        drawn = draw.percentage_pval(of_clusters, colours, max_p=clustering.max_p)
+        alt = "Codes in clusters: the share of a cluster's people who have the code, and Fisher's p; selected ones are filled and named, the line is the threshold."  # noqa: E501
         figures.append(plot(drawn, f"percentage-pval-{encoder}", alt, _counts(of_clusters)))
     return {"name": encoder, "figures": figures} if figures else None
+
+
+def _which_colours(some_are_grey: bool) -> str:
+    """Return what is said of the clusters' colours."""
+    same = "A cluster has one colour here and below"
+    return f"{same}; grey are those without a selected code whose p are larger." if some_are_grey else f"{same}."
 
 
 def _counts(candidates: pl.DataFrame) -> str:
     return f"{int(candidates['selected'].sum()):,} of {candidates.height:,} selected."
 
 
+CODES_MEANINGS = {
+    "cases": "of the classifier: cases with an embedding",
+    "best_AUC": "out of fold, of the trained encoders' classifiers the best",
+    "untrained_AUC": "likewise, of the untrained control, whose scores are no discovery",
+    "candidates": "scores of trained encoders that could be selected",
+    "selected": "those of them that have a GWAS",
+    "classifier_says": "why each encoder's classifier is selected or not",
+    "clusters_say": "which clusters of each encoder are selected; where none is, why the one nearest to it is not",
+    "genes": "hit by the scores of trained encoders, or by the code's own GWAS here",
+}
+
+
 def _codes(sources: Sources, name: str, path: str, selection: pl.DataFrame) -> Markup:
     """Return all codes: with a link where they have a page, with the reason where none of their scores is selected."""
-    caption = "All studied codes; those with a selected phenotype have a page"
+    caption = (
+        "All studied codes; those with a selected phenotype have a page. AUCs are out of fold; the untrained control "
+        "is counted in its own column alone"
+    )
     if not selection.height:
         return table(selection, caption, empty="No code has been studied here yet.")
-    of_classifier = pl.col("method") == "classifier"
-    codes = selection.group_by("icd10", "description", maintain_order=True).agg(
-        cases=pl.col("cases").filter(of_classifier).max(),
-        auc_out_of_fold=pl.col("roc_auc_out_of_fold").max(),
-        candidates=pl.len(),
-        selected=pl.col("selected").sum(),
-        classifier_says=pl.col("reason").filter(of_classifier).unique(maintain_order=True).str.join("; "),
-    )
+    codes = _counted(selection)
     genes = sources.results.table("gene_hits")
     if genes.height:
         hit = (
@@ -129,5 +146,57 @@ def _codes(sources: Sources, name: str, path: str, selection: pl.DataFrame) -> M
         )
         codes = codes.join(hit, on="icd10", how="left").with_columns(pl.col("genes").fill_null(0))
     codes = codes.sort("selected", "icd10", descending=[True, False])
+    says = ["classifier_says", "clusters_say"]
+    codes = codes.select(pl.exclude(says), *says)
     pages = [sources.cell_link(name, code) for code in codes["icd10"]]
-    return table(codes, caption, links={"icd10": [href(path, page) if page else None for page in pages]})
+    links = {"icd10": [href(path, page) if page else None for page in pages]}
+    return table(codes, caption, links=links, meanings=CODES_MEANINGS)
+
+
+def _counted(selection: pl.DataFrame) -> pl.DataFrame:
+    """Return a row a code: what its candidates came to. Of the untrained control there is the AUC, and no more."""
+    of_classifier, trained = pl.col("method") == "classifier", pl.col("encoder") != UNTRAINED
+    auc = pl.col("roc_auc_out_of_fold")
+    codes = selection.group_by("icd10", "description", maintain_order=True).agg(
+        cases=pl.col("cases").filter(of_classifier).max(),
+        best_AUC=auc.filter(trained).max(),
+        untrained_AUC=auc.filter(~trained).max(),
+        candidates=trained.sum(),
+        selected=(pl.col("selected") & trained).sum(),
+    )
+    if not codes["untrained_AUC"].count():
+        codes = codes.drop("untrained_AUC")
+    trained_ones = selection.filter(trained)
+    for column, said in (("classifier_says", _classifier_says), ("clusters_say", _clusters_say)):
+        codes = codes.join(said(trained_ones), on="icd10", how="left", maintain_order="left").rename({"says": column})
+    return codes
+
+
+def _classifier_says(candidates: pl.DataFrame) -> pl.DataFrame:
+    """Return icd10, says: each encoder's verdict on its classifier."""
+    of_classifier = candidates.filter(method="classifier")
+    return _by_encoder(of_classifier.with_columns(verdict=pl.col("reason")))
+
+
+def _clusters_say(candidates: pl.DataFrame) -> pl.DataFrame:
+    """Return icd10, says: which clusters of each encoder are selected; where none is, why the nearest is not.
+
+    That is the enriched one of the smallest p: a cluster without cases, however small its p, was never near.
+    """
+    nearest = candidates.filter(method="clustering").sort(
+        pl.col("odds_ratio").fill_null(0) > 1, "p_fisher", "cluster", descending=[True, False, False], nulls_last=True
+    )
+    clusters = nearest.group_by("icd10", "encoder", maintain_order=True).agg(
+        pl.col("cluster").filter("selected").sort().cast(pl.String).str.join(", ").alias("chosen"),
+        pl.first("reason", "cluster"),
+        of=pl.len(),
+    )
+    none = pl.format("none of {} (nearest is {}: {})", "of", "cluster", "reason")
+    said = pl.when(pl.col("chosen") == "").then(none).otherwise(pl.format("{} selected", "chosen"))
+    return _by_encoder(clusters.with_columns(verdict=said))
+
+
+def _by_encoder(verdicts: pl.DataFrame) -> pl.DataFrame:
+    """Return icd10, says: its encoders' verdicts, each behind the encoder's name."""
+    said = pl.format("{}: {}", "encoder", "verdict")
+    return verdicts.sort("encoder").group_by("icd10", maintain_order=True).agg(says=said.str.join("; "))

@@ -10,6 +10,7 @@ import polars as pl
 from markupsafe import Markup
 
 from edp_assets.figures.thinning import KEYS, Thinned, thin
+from edp_assets.report import captions
 from edp_assets.report.html import plot, table
 from edp_assets.report.names import href, phenotype_id
 from edp_assets.report.results import meanings
@@ -30,6 +31,8 @@ PAPER_FIGURES = {
     "figure_7": "what the phenotype tracks (PheWAS), beside -log10 p by position",
 }
 """What the paper's figures of a code show."""
+IN_SAMPLE = "AUC, all people, in sample"
+"""What the AUC of a score over the people whose labels made it is called, beside the held-out ones."""
 PREFIX = "report/"
 """Paths of figures are relative to EDP_HOME."""
 
@@ -77,8 +80,8 @@ class Phenotypes:
             "regional": [{**figure, "id": self._locus_id(name, figure)} for figure in regional],
             "overlap": self._rows("label_overlap", own, "Whose own label went into their score (see Methods)"),
             "phewas": self._phewas(encoder, own, name),
-            "interpretation": self._figures("interpretation_figures", own),
-            "correlations": self._rows("score_correlations", own, "What the score goes with"),
+            "interpretation": self._interpretation(encoder, method, cluster, own),
+            "correlations": self._correlations(own),
         }
 
     def paper(self) -> list[dict[str, Any]]:
@@ -109,6 +112,26 @@ class Phenotypes:
             return None
         shown = rows.drop("encoder", "organ", "icd10", *KEYS, strict=False)
         return table(shown, caption, meanings=meanings(name))
+
+    def _interpretation(self, encoder: str, method: str, cluster: int | None, own: pl.Expr) -> list[dict[str, Any]]:
+        """Return the figures of what the score sees, each with how to read it."""
+        figures = self._figures("interpretation_figures", own)
+        scores = self._scores.get(encoder) if figures else None
+        people = None if scores is None else scores.filter(of_phenotype(method, cluster)).height
+        named = f"{self.organ}, {self.icd10}, {encoder}, {phenotype_name(method, cluster)}"
+        return [{**each, **captions.interpretation(each["figure"], named, method, people)} for each in figures]
+
+    def _correlations(self, own: pl.Expr) -> Markup | None:
+        """Return what the score goes with, the strongest first; its AUC is told apart from the held-out ones."""
+        rows = self._of_cell("score_correlations")
+        rows = rows.filter(own) if rows.height else rows
+        if not rows.height:
+            return None
+        shown = rows.drop("encoder", "organ", "icd10", *KEYS, strict=False).rename({"roc_auc": IN_SAMPLE})
+        shown = shown.sort(pl.col("pearson_r").abs(), descending=True, nulls_last=True, maintain_order=True)
+        told = meanings("score_correlations")
+        explained = told | {IN_SAMPLE: f"{told['roc_auc']}; of the final score over everybody, whose labels made it"}
+        return table(shown, "What the score goes with, the strongest correlation first", meanings=explained)
 
     def _partition(self, asset: tuple[str, ...], **keys: str) -> Partition | None:
         cell = cell_of(keys)

@@ -15,6 +15,7 @@ from edp_assets.assets.interpretation import STRONGEST, interpretation_figures, 
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.science.encoders.checkpoints import TrainedEncoder, save_encoder, untrained
 from edp_assets.science.encoders.mae import MaeConfig
+from edp_assets.science.encoders.occlusion import Occlusion
 from edp_assets.settings import Settings
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Lake, Stored, cell_of
@@ -153,11 +154,25 @@ def test_shown__the_affected_are_high_in_a_classifier_and_low_in_a_cluster(works
     for shown, affected in zip(found, values, strict=True):
         order = [EIDS[i] for i in np.argsort(affected)]
         assert (shown.least, shown.most) == (order[:4], order[-4:])
+        assert shown.sd == pytest.approx(affected.std())
         assert not any(eid in shown.label(eid) for eid in shown.eids)
         z = Z[7]
         assert shown.change(z, np.zeros((1, 32)))[0] == pytest.approx(
             affected[7] - (shown.names["cluster"] is not None)
         )
+
+
+def test_mapped__is_in_standard_deviations_of_the_score() -> None:
+    occlusion = interpretation_occlusion(change=3.0)
+    seen = interpretation._Seen(None, None, items={"a": (np.ones((1, 4, 4), np.uint8), 2)}, z={"a": np.zeros(2)},
+                                occlusions={"a": occlusion})  # fmt: skip
+    shown = interpretation._Shown({}, [], ["a"], {}, lambda z, change: (z + change) @ np.array([1.0, 0.0]), 0.5)
+    assert seen._mapped("a", shown)[1].tolist() == [[-3.0]]  # 3 of one of two items, half of which is an SD
+
+
+def interpretation_occlusion(change: float) -> Occlusion:
+    """Return the occlusion of one block that changes the first dimension."""
+    return Occlusion(1, [(0, 0)], np.array([[change, 0.0]]))
 
 
 def test_interpretation_figures__leave_with_who_withdraws(workspace: Any) -> None:

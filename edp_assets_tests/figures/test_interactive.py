@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import zlib
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.colors import to_rgb
 
 from edp_assets.figures import interactive as draw
-from edp_assets.figures.colours import BLUE, CYCLE, GREY, ORANGE, SKY, VERMILION
+from edp_assets.figures.colours import BLUE, GREY, ON_BOTH, ON_BOTH_ALPHA, ORANGE, OTHER, SKY, VERMILION
 from edp_assets.figures.interactive_gwas import MAX_LABELS, manhattan, qq, volcano
 from edp_assets.figures.specification import ARRAYS, Axis, Figure, Mark, Scale, columns_of, packed
 from edp_assets.figures.thinning import Thinned, thin
@@ -86,20 +89,59 @@ def people(n: int = 60) -> pl.DataFrame:
     return pl.DataFrame({"cluster": k % 12, "umap_1": k / 7, "umap_2": k % 5}, schema_overrides={"umap_2": pl.Float64})
 
 
+COLOURS = draw.groups([f"cluster {k}" for k in (11, *range(11))])
+"""Of clusters: the eleventh is the first."""
+
+
 def test_umap__each_person_once_in_the_cluster_s_colour_and_no_id() -> None:
-    figure = draw.umap(people().with_columns(eid=pl.lit("7000001")))
-    assert [mark.legend for mark in figure.marks] == [str(cluster) for cluster in range(12)]
-    assert [mark.colour for mark in figure.marks] == [CYCLE[k % len(CYCLE)] for k in range(12)]
+    figure = draw.umap(people().with_columns(eid=pl.lit("7000001")), COLOURS)
+    assert [mark.legend for mark in figure.marks] == ["cluster 11", *(f"cluster {k}" for k in range(8)), "other"]
+    assert [mark.colour for mark in figure.marks] == [*ON_BOTH, OTHER]
     for mark in figure.marks:
-        own = people().filter(pl.col("cluster") == int(mark.legend or ""))
-        near(rows([mark], "umap_1", "umap_2"), own.select("umap_1", "umap_2").rows())
+        clusters = [8, 9, 10] if mark.legend == "other" else [int((mark.legend or "").split()[1])]
+        own = people().filter(pl.col("cluster").is_in(clusters))
+        near(rows([mark], "umap_1", "umap_2", "cluster"), own.select("umap_1", "umap_2", "cluster").rows())
     assert "7000001" not in json.dumps(figure.plain())
     assert (figure.legend, figure.x.label, figure.y.label) == ("right", "UMAP 1", "UMAP 2")
 
 
+def test_umap__clusters_are_numbered_in_their_middle() -> None:
+    far = pl.DataFrame({"cluster": [3, 3, 3], "umap_1": [0.0, 1.0, 99.0], "umap_2": [5.0, 7.0, 6.0]})
+    figure = draw.umap(pl.concat([far, far.with_columns(cluster=pl.lit(0, pl.Int64), umap_1=-1.0)]), {})
+    assert figure.labels == [(-1.0, 6.0, "0"), (1.0, 6.0, "3")]
+
+
+def _luminance(colour: tuple[float, ...]) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def test_colours__of_points_are_told_from_both_grounds_as_they_are_drawn() -> None:
+    css = files("edp_assets.report").joinpath("static/report.css").read_text()
+    grounds = [to_rgb(ground) for ground in re.findall(r"--ground: (#\w{6})", css)]
+    assert len(grounds) == 2
+    marks = [*draw.umap(people(), COLOURS).marks, *draw.percentage_pval(selection(), COLOURS, max_p=0.1).marks]
+    for ground in grounds:
+        for colour in (*ON_BOTH, OTHER, *(str(mark.colour) for mark in marks)):
+            alpha = min(ON_BOTH_ALPHA, *(mark.alpha for mark in marks))
+            drawn = tuple(alpha * c + (1 - alpha) * g for c, g in zip(to_rgb(colour), ground, strict=True))
+            low, high = sorted([_luminance(drawn), _luminance(ground)])
+            assert (high + 0.05) / (low + 0.05) >= 3, colour
+
+
+def test_cluster_colours__those_with_a_selected_code_then_those_of_the_smallest_p() -> None:
+    codes = pl.DataFrame(
+        {"cluster": [*range(12), 11], "selected": [False] * 12 + [True], "p_fisher": [0.5] * 10 + [0.1, 0.9, 0.04]}
+    )
+    colours = draw.cluster_colours(pl.Series("cluster", [12, *range(12)], dtype=pl.Int32), codes)
+    assert colours == dict(zip([f"cluster {k}" for k in (11, 10, *range(7))], ON_BOTH, strict=True))
+    alone = draw.cluster_colours(pl.Series("cluster", [1, 0], dtype=pl.Int32), pl.DataFrame())
+    assert list(alone) == ["cluster 0", "cluster 1"]
+
+
 def test_umap__of_many_people_an_even_share() -> None:
     many = people(2 * draw.MAX_PEOPLE + 1)
-    figure = draw.umap(many)
+    figure = draw.umap(many, COLOURS)
     drawn = rows(figure.marks, "umap_1")
     assert len(drawn) == pytest.approx(draw.MAX_PEOPLE * 2 / 3, abs=1)
     assert max(drawn)[0] > 0.99 * many["umap_1"].max()  # type: ignore[operator]
@@ -126,7 +168,7 @@ def selection(n: int = 30) -> pl.DataFrame:
 def test_auc_pval__every_code_with_a_p_and_filled_where_selected() -> None:
     figure = draw.auc_pval(selection(), min_auc=0.6, max_p=1e-3)
     wanted = [
-        (code, f"what <{k}> is", 0.5 + k / 100, 300.0 if k == 0 else -math.log10(0.5**k), 0.75 if k > 20 else 0.0)
+        (code, f"what <{k}> is", 0.5 + k / 100, 300.0 if k == 0 else -math.log10(0.5**k), 0.9 if k > 20 else 0.0)
         for k, code in enumerate(selection()["icd10"]) if k != 1
     ]  # fmt: skip
     columns = ("icd10", "description", "roc_auc_out_of_fold", "neg_log_10_p", "fill")
@@ -140,18 +182,34 @@ def test_auc_pval__every_code_with_a_p_and_filled_where_selected() -> None:
     assert figure.marks[0].tooltips[0] == ("code", "@{icd10}")
 
 
-def test_auc_pval__frequent_chapters_have_a_colour_and_the_rest_are_other() -> None:
+def test_auc_pval__chapters_with_a_selected_code_have_a_colour_then_the_strongest_and_the_rest_are_other() -> None:
     marks = draw.auc_pval(selection(), min_auc=0.6, max_p=1e-3).marks
-    assert [mark.legend for mark in marks] == ["c12", *(f"c{k:02}" for k in range(1, 9)), "other"]
-    assert [mark.colour for mark in marks] == [*CYCLE[:9], GREY]
+    # Code 0 has the smallest p of all, but none of its chapter is selected.
+    assert [mark.legend for mark in marks] == [
+        "c12",
+        "c11",
+        "c10",
+        "c00",
+        *(f"c{k:02}" for k in (9, 8, 7, 6, 5)),
+        "other",
+    ]
+    assert [mark.colour for mark in marks] == [*ON_BOTH, OTHER]
     assert sum(len(rows([mark], "icd10")) for mark in marks) == 29
 
 
 def test_percentage_pval__every_cluster_a_colour() -> None:
-    figure = draw.percentage_pval(selection(), max_p=1e-3)
+    figure = draw.percentage_pval(selection(), draw.groups(["cluster 0", "cluster 1"]), max_p=1e-3)
     assert sorted(mark.legend or "" for mark in figure.marks) == ["cluster 0", "cluster 1"]
     near(rows(figure.marks, "percentage", "neg_log_10_p"), [(k * 1.0, k * 1.0) for k in range(30)])
     assert [line.at for line in figure.lines] == [pytest.approx(3)]
+
+
+def test_percentage_pval__a_cluster_has_the_colour_it_has_in_the_umap() -> None:
+    colours = draw.groups(["cluster 1"])
+    marks = draw.percentage_pval(selection(), colours, max_p=1e-3).marks
+    assert [(mark.legend, mark.colour) for mark in marks] == [("cluster 1", ON_BOTH[0]), ("other", OTHER)]
+    odd = draw.umap(people().filter(pl.col("cluster") == 1), colours)
+    assert [(mark.legend, mark.colour) for mark in odd.marks] == [("cluster 1", ON_BOTH[0])]
 
 
 def test_score_distribution__bars_hold_everyone() -> None:
@@ -279,9 +337,9 @@ def test_volcano__traits_of_one_effect_filled_below_the_corrected_level_and_the_
         }
     )  # fmt: skip
     figure = volcano(phewas)
-    assert [mark.legend for mark in figure.marks] == ["blood", "no category"]
+    assert [mark.legend for mark in figure.marks] == ["no category", "blood"]
     drawn = dict(rows(figure.marks, "trait", "fill"))
-    assert drawn == {f"t{i}": 0.75 if i < 9 else 0.0 for i in range(11)}
+    assert drawn == {f"t{i}": pytest.approx(0.9) if i < 9 else 0.0 for i in range(11)}
     assert [text for *_, text in figure.labels] == ["t0", f"{'y' * 30}…", *(f"trait <{i}>" for i in range(2, 8))]
     assert [label[0] for label in figure.labels] == pytest.approx([0.1 * i for i in range(8)])
 
@@ -289,9 +347,9 @@ def test_volcano__traits_of_one_effect_filled_below_the_corrected_level_and_the_
 @pytest.mark.parametrize(
     "figure",
     [
-        draw.umap(people(0)),
+        draw.umap(people(0), {}),
         draw.auc_pval(selection().clear(), min_auc=0.6, max_p=0.1),
-        draw.percentage_pval(selection().clear(), max_p=0.1),
+        draw.percentage_pval(selection().clear(), {}, max_p=0.1),
         qq(pl.DataFrame(schema={"rank": pl.Int64, "neg_log_10_p_value": pl.Float64}), 0),
     ],
 )
@@ -301,6 +359,6 @@ def test_figures__of_nothing_are_still_figures(figure: Figure) -> None:
 
 
 def test_plain__labels_without_a_place_are_left_out() -> None:
-    figure = draw.umap(people())
+    figure = draw.umap(people(), {})
     figure.labels = [(1.0, math.nan, "lost"), (1.0, 2.0, "kept")]
     assert figure.plain()["labels"] == [[1.0, 2.0, "kept"]]

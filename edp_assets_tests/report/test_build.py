@@ -194,7 +194,9 @@ def test_build_report__shows_tables_of_other_stages_where_there_are_any(planted:
     figure = folder / "figures/interpretation/tails.png"
     figure.parent.mkdir(parents=True)
     figure.write_bytes(b"png")
+    (figure.parent / "occlusion.png").write_bytes(b"png")
     shown = [{**phenotype, "figure": "tails", "path": "report/figures/interpretation/tails.png"},
+             {**phenotype, "figure": "occlusion", "path": "report/figures/interpretation/occlusion.png"},
              {**phenotype, "figure": "gone", "path": "report/figures/gone.png"}]  # fmt: skip
     planted.store("mae/interpretation_figures", "interpretation_figures",
                   filled("interpretation_figures", shown), **cell)  # fmt: skip
@@ -206,6 +208,9 @@ def test_build_report__shows_tables_of_other_stages_where_there_are_any(planted:
     assert re.search(r"too few</td><td class=\"number\" data-key=\"1\">1<", text)
     assert "../../../figures/interpretation/tails.png" in text
     assert "gone.png" not in text
+    assert 'alt="Slices of the 4 least and the 4 most affected people by the score of liver, K76, mae, ' in text
+    assert "crops of the 4 people of 60 with a score who count as least affected" in text
+    assert "Red: with it hidden the person counts as less affected (the score falls)" in text
     assert "Table 3 of the paper" in evidence.read_text()
     assert "3.25" in evidence.read_text()
 
@@ -257,3 +262,54 @@ def test_build_report__the_untrained_control_is_no_discovery(planted: Planted) -
     planted.mirror()
     assert len(before) == 7
     assert numbers() == before
+
+
+def _cells(page: str, caption: str) -> dict[str, list[str]]:
+    """Return the columns of a page's table by their heads, as texts."""
+    table = page.partition(f"<caption>{caption}")[2].partition("</table>")[0]
+    heads = re.findall(r"<th [^>]*><button[^>]*>([^<]*)<", table)
+    rows = [
+        [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td.*?</td>", row)] for row in table.split("<tr>")[2:]
+    ]
+    return {head: [row[place] for row in rows] for place, head in enumerate(heads)}
+
+
+def test_build_report__an_organ_s_codes_leave_the_control_out_and_name_who_says_what(planted: Planted) -> None:
+    label = {"organ": "liver", "icd10": "K76"}
+    control = {**label, "encoder": "untrained", "method": "classifier", "roc_auc_out_of_fold": 0.95, "selected": True,
+               "reason": "by luck"}  # fmt: skip
+    planted.store("untrained/phenotype_selection", "phenotype_selection", filled("phenotype_selection", [control]),
+                  **label)  # fmt: skip
+    cluster = {**label, "encoder": "video", "method": "clustering"}
+    rows = [
+        {**label, "encoder": "video", "method": "classifier", "roc_auc_out_of_fold": 0.6, "reason": "weak"},
+        {**cluster, "cluster": 0, "odds_ratio": 0.0, "p_fisher": 1e-4, "reason": "no case"},
+        {**cluster, "cluster": 1, "odds_ratio": 2.0, "p_fisher": 0.06, "reason": "just above"},
+        {**cluster, "cluster": 2, "odds_ratio": 2.0, "p_fisher": 0.5, "reason": "far above"},
+    ]
+    planted.store("video/phenotype_selection", "phenotype_selection", filled("phenotype_selection", rows), **label)
+    planted.mirror()
+    found = _cells((build(planted)[1] / organ_page("liver")).read_text(), "All studied codes")
+    place = found["code"].index("K76")
+    assert {head: column[place] for head, column in found.items() if head not in ("description", "cases", "genes")} == {
+        "code": "K76", "best AUC": "0.7", "untrained AUC": "0.95", "candidates": "6", "selected": "2",
+        "classifier says": "mae: AUC and p; video: weak",
+        "clusters say": "mae: 2 selected; video: none of 3 (nearest is 1: just above)",
+    }  # fmt: skip
+
+
+def test_build_report__what_a_score_goes_with_is_told_by_strength_and_its_auc_is_in_sample(planted: Planted) -> None:
+    label = {"encoder": "mae", "organ": "liver", "icd10": "K76", "method": "classifier"}
+    found = [("age", 0.1, None), ("bmi", None, None), ("I10", 0.3, 0.7), ("volume", -0.8, None)]
+    rows = [{**label, "with_what": name, "pearson_r": r, "roc_auc": auc} for name, r, auc in found]
+    planted.store("mae/score_correlations", "score_correlations", filled("score_correlations", rows), organ="liver")
+    candidate = {**label, "selected": True, "roc_auc": 0.875}
+    planted.store("mae/phenotype_selection", "phenotype_selection", filled("phenotype_selection", [candidate]),
+                  organ="liver", icd10="K76")  # fmt: skip
+    planted.mirror()
+    page = (build(planted)[1] / cell_page("liver", "K76")).read_text()
+    table = _cells(page, "What the score goes with")
+    assert table["with what"] == ["volume", "I10", "age", "bmi"]
+    assert table["AUC, all people, in sample"] == ["", "0.7", "", ""]
+    assert not [head for head in table if "fold" in head]
+    assert _cells(page, "Candidate phenotypes")["AUC, best fold"] == ["0.875"]

@@ -146,7 +146,7 @@ const edpPlots = (() => {
       plot.add_layout(new Bokeh.LabelSet({
         x: { field: "x" }, y: { field: "y" }, text: { field: "text" },
         source: new Bokeh.ColumnDataSource({ data: { x, y, text } }), y_offset: { value: 8 }, text_align: "center",
-        text_font_size: "9pt", text_font_style: "italic",
+        text_font_size: "9pt", text_font_style: "italic", background_fill_alpha: 0.65,
       }));
     }
     return plot;

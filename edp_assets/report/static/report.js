@@ -25,7 +25,7 @@
       } else if (model.type === "Legend") {
         model.setv({ label_text_color: ink });
       } else if (model.type === "LabelSet") {
-        model.setv({ text_color: ink });
+        model.setv({ text_color: ink, background_fill_color: colour("--ground") });
       }
     }
   }
