@@ -204,6 +204,13 @@ def check(path: Path, *, wait_seconds: float = WAIT_SECONDS) -> None:
             connection.execute(f'SELECT bit_xor(hash(t)) FROM "{quoted}" t').fetchall()  # noqa: S608
 
 
+def lacks_columns(path: Path, *, wait_seconds: float = WAIT_SECONDS) -> bool:
+    """Say whether an earlier version made it: a table, or a column that has come since, is not there."""
+    with connect(path, read_only=True, wait_seconds=wait_seconds) as connection:
+        there = set(connection.execute("SELECT table_name, column_name FROM duckdb_columns()").fetchall())
+    return any((name, column) not in there for name in WAREHOUSE_TABLES for column in SCHEMAS[name])
+
+
 def _name(cell: Cell) -> str:
     return "|".join(key for _, key in cell)
 

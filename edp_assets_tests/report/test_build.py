@@ -11,6 +11,7 @@ import pytest
 
 from edp_assets.report.build import build_report
 from edp_assets.report.names import cell_page, organ_page, scans_page
+from edp_assets.runner import bring_warehouse_up_to_date
 from edp_assets.storage import warehouse
 from edp_assets.storage.workspace import Workspace
 from edp_assets_tests.report.planted import EIDS, GENE, N_VARIANTS, ORGANS, SHOWN, Planted, filled, statistics
@@ -246,6 +247,15 @@ def test_build_report__a_synthetic_cohort_is_called_one_on_every_page(planted: P
     toml = Workspace(planted.home).cohort.folder / "cohort.toml"
     toml.write_text(toml.read_text().replace("[cohort]\n", "[cohort]\nsynthetic = true\n", 1))
     assert all(pages_that_say_so())
+
+
+def test_build_report__of_a_home_of_an_earlier_version_is_built(planted: Planted) -> None:
+    with warehouse.connect(planted.home.warehouse) as connection:
+        connection.execute("ALTER TABLE evidence_hits_by_disease DROP COLUMN reason")
+    assert warehouse.lacks_columns(planted.home.warehouse)
+    bring_warehouse_up_to_date(Workspace(planted.home), print)
+    assert not warehouse.lacks_columns(planted.home.warehouse)
+    assert build(planted)[1].exists()
 
 
 def test_build_report__the_untrained_control_is_no_discovery(planted: Planted) -> None:
