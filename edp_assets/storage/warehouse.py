@@ -41,7 +41,7 @@ HEADERS, BLOCK = 12_288, 262_144
 _TYPES: dict[Any, str] = {
     pl.String: "VARCHAR", pl.Int32: "INTEGER", pl.Int64: "BIGINT", pl.Float32: "FLOAT", pl.Float64: "DOUBLE",
     pl.Boolean: "BOOLEAN", pl.List(pl.Float32): "FLOAT[]", pl.List(pl.Float64): "DOUBLE[]",
-    pl.List(pl.String): "VARCHAR[]",
+    pl.List(pl.Int64): "BIGINT[]", pl.List(pl.String): "VARCHAR[]",
 }  # fmt: skip
 
 BESIDE = {"excluded": ("excluded",), "asset_checks": ("asset_checks", "failed_checks")}
