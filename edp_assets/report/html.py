@@ -135,7 +135,8 @@ def plot(figure: Figure, name: str, alt: str, note: str = "") -> Markup:
     """
     item = htmlsafe_json_dumps(figure.plain(), dumps=_compact)
     made = environment().get_template("plot.html.j2")
-    return Markup(made.render(name=name, alt=alt, note=note, item=item, height=figure.height))  # noqa: S704
+    shown = made.render(name=name, alt=alt, note=note, item=item, height=figure.height, width=figure.width)
+    return Markup(shown)  # noqa: S704  escaped by the template
 
 
 def _compact(value: object, **options: Any) -> str:

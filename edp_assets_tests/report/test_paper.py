@@ -28,7 +28,7 @@ WATCH = """addEventListener("afterprint", () => {
         heads: [...document.querySelectorAll("th")].map((each) => getComputedStyle(each.firstElementChild).display),
     };
 });"""
-"""Notes what was on paper: as it comes before the page's own script, ahead of its making it one for the screen again."""
+"""Notes what was on paper: it comes before the page's own script, which then makes it one for the screen again."""
 
 
 def printed(browser: Watched, report: Path, path: str) -> dict[str, Any]:

@@ -59,6 +59,8 @@ const edpPlots = (() => {
       outline_line_color: null, background_fill_color: null, border_fill_color: null,
     });
     plot.toolbar.setv({ logo: null, autohide: true });
+    // A finger scrolls the page, or a wide figure in it: what is drawn moves once its tool is chosen.
+    if (matchMedia("(pointer: coarse)").matches) { plot.toolbar.active_drag = null; }
     for (const [wanted, axis, grid] of [[x, plot.xaxis, plot.xgrid], [y, plot.yaxis, plot.ygrid]]) {
       grid.grid_line_alpha = 0.5;
       grid.visible = wanted.ticks === undefined && typeof wanted.range[0] !== "string";
