@@ -8,6 +8,7 @@ import polars as pl
 from markupsafe import Markup
 
 from edp_assets.assets.encoders import UNTRAINED
+from edp_assets.report import meanings as mean
 from edp_assets.report.html import plot, table
 from edp_assets.report.names import href, organ_page, scans_page
 from edp_assets.report.site import Page
@@ -110,7 +111,7 @@ def _codes(sources: Sources, name: str, path: str, selection: pl.DataFrame) -> M
     """Return all codes: with a link where they have a page, with the reason where none of their scores is selected."""
     caption = "All studied codes; those with a selected phenotype have a page"
     if not selection.height:
-        return table(selection, caption, empty="No code has been studied here yet.")
+        return table(selection, caption, meanings={}, empty="No code has been studied here yet.")
     of_classifier = pl.col("method") == "classifier"
     codes = selection.group_by("icd10", "description", maintain_order=True).agg(
         cases=pl.col("cases").filter(of_classifier).max(),
@@ -130,4 +131,5 @@ def _codes(sources: Sources, name: str, path: str, selection: pl.DataFrame) -> M
         codes = codes.join(hit, on="icd10", how="left").with_columns(pl.col("genes").fill_null(0))
     codes = codes.sort("selected", "icd10", descending=[True, False])
     pages = [sources.cell_link(name, code) for code in codes["icd10"]]
-    return table(codes, caption, links={"icd10": [href(path, page) if page else None for page in pages]})
+    links = {"icd10": [href(path, page) if page else None for page in pages]}
+    return table(codes, caption, meanings=mean.CODES, links=links)

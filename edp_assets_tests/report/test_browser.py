@@ -246,6 +246,20 @@ def test_report__a_gene_leads_back_to_the_scans(browser: Watched, built: Path) -
     assert "images/{eid}_mask.nii" in page.content()
 
 
+def test_report__a_link_to_what_columns_mean_opens_the_list_and_what_it_is_folded_into(
+    browser: Watched, built: Path
+) -> None:
+    page = browser.go(built, "methods.html")
+    page.locator("a", has_text="What the columns mean").first.press("Enter")
+    page.locator("dt", has_text="setting").first.wait_for()
+    page = browser.go(built, "organs/liver/codes/K76.html")
+    name = page.evaluate("document.querySelector('details details.columns').id")
+    page.locator("summary", has_text="mae, classifier").click()
+    assert not page.locator(f"#{name}").is_visible()
+    page.evaluate("(name) => { location.hash = name; }", name)
+    page.locator(f"#{name} dd").first.wait_for()
+
+
 def test_report__dark_and_light_are_remembered(browser: Watched, built: Path) -> None:
     page = browser.go(built, "organs/liver/codes/K76.html")
     ground = "getComputedStyle(document.body).backgroundColor"
