@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ PAGES = {
 }  # fmt: skip
 """Pages, and how many tables they have at least."""
 PHENOTYPE = {"encoder": "mae", "organ": SHOWN[0][0], "icd10": SHOWN[0][1], "method": "classifier"}
-BESIDE = {
+BESIDE: dict[str, dict[str, Any]] = {
     **{name: {**PHENOTYPE, "method": "island"} for name in TABLES},
     "evidence_hits_by_organ": {"organ": "liver", "source": "mae"},
     "label_overlap": PHENOTYPE,
