@@ -44,6 +44,13 @@ def test_phone__figures_fit_and_the_heat_map_scrolls_by_itself(browser: Watched,
     page.wait_for_function("document.getElementById('heat-map').scrollLeft > 0")
 
 
+def test_phone__what_a_table_shows_is_read_without_scrolling(browser: Watched, built: Path) -> None:
+    browser.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    page = browser.go(built, "organs/liver/codes/K76.html")
+    ends = "texts => texts.map(text => text.getBoundingClientRect().right)"
+    assert max(page.eval_on_selector_all("caption span", ends)) <= WIDTH
+
+
 def test_phone__a_finger_on_a_figure_scrolls_the_page(browser: Watched, built: Path) -> None:
     phone = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": True}
     protocol = browser.page.context.new_cdp_session(browser.page)
