@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
+from edp_assets.report import meanings as mean
 from edp_assets.report.html import table
 from edp_assets.report.names import METHODS, cell_page, organ_page, phenotype_id, scans_page
 from edp_assets.report.phenotype import Phenotypes
@@ -77,13 +78,8 @@ def _genes(sources: Sources, organ: str, icd10: str) -> Markup:
     }
     order = ["gene", "encoder", "method", "cluster", "neg_log_10_p_value", *BASELINES, "lineage"]
     rest = [name for name in made_from.columns if name not in order]
-    explained = meanings("gene_hits") | {
-        "whole_cohort": "whether the code itself hits the gene in the whole cohort",
-        "imaging_cohort": "whether the code itself hits the gene in the imaging cohort",
-        "hand_made": "whether the organ's volume, or another phenotype that needs no encoder, hits the gene",
-    }
     caption = "Genes hit, the strongest first, and whether the baselines hit them as well"
-    return table(made_from.select(*order, *rest), caption, links=links, meanings=explained,
+    return table(made_from.select(*order, *rest), caption, links=links, meanings=mean.GENES,
                  empty="No variant reaches genome-wide significance.")  # fmt: skip
 
 
@@ -113,5 +109,7 @@ def _checks(checks: pl.DataFrame) -> dict[str, Any]:
     )
     return {
         "passed": int(checks["passed"].sum()),
-        "failed": table(failed, "Checks that failed or warn", empty="None: all passed."),
+        "failed": table(
+            failed, "Checks that failed or warn", meanings=meanings("asset_checks"), empty="None: all passed."
+        ),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from edp_assets.report.names import EVIDENCE, INDEX, METHODS, href
-from edp_assets.report.results import SHOWN_DIGITS
+from edp_assets.report.results import SHOWN_DIGITS, digest
 
 if TYPE_CHECKING:
     from edp_assets.figures.specification import Figure
@@ -30,6 +31,9 @@ HEADS = {
     "roc_auc_out_of_fold": "AUC, out of fold",
 }
 """What columns are called on the pages where their own name is long; others have theirs, without underscores."""
+
+_LIST = re.compile(r'<details class="columns" id="([^"]*)">.*?</details>', re.DOTALL)
+"""What the columns of a table mean, as `table` has it."""
 
 MAX_ROWS = 2_000
 """Most rows of a table that a page shows: more would not be read, and make the page slow."""
@@ -62,19 +66,31 @@ def page(template: str, path: str, title: str, navigation: Sequence[tuple[str, s
     """
     places = [("Overview", INDEX), *navigation, ("Evidence", EVIDENCE), ("Methods", METHODS)]
     links = [(name, href(path, target), target == path) for name, target in places]
-    return (
-        environment()
-        .get_template(template)
-        .render(title=title, navigation=links, to=lambda target, part="": href(path, target, part), **shown)
+    made = environment().get_template(template)
+    return _told_once(
+        made.render(title=title, navigation=links, to=lambda target, part="": href(path, target, part), **shown)
     )
+
+
+def _told_once(page: str) -> str:
+    """Return a page on which of equal lists of columns the first is left, and a link to it where others were."""
+    told = set()
+
+    def first(found: re.Match[str]) -> str:
+        if found[1] in told:
+            return f'<p class="note"><a href="#{found[1]}">What the columns mean</a>: under the first such table.</p>'
+        told.add(found[1])
+        return found[0]
+
+    return _LIST.sub(first, page)
 
 
 def table(
     frame: pl.DataFrame,
     caption: str,
     *,
+    meanings: Mapping[str, str],
     links: Mapping[str, Sequence[str | None]] | None = None,
-    meanings: Mapping[str, str] | None = None,
     elsewhere: str = "the warehouse has them all",
     empty: str = "None.",
 ) -> Markup:
@@ -83,14 +99,14 @@ def table(
     Args:
         frame: of more than `MAX_ROWS` rows the first are shown.
         caption: what it shows.
+        meanings: column -> what it means, told with its head and, for who has no mouse, in a list under the table.
         links: column -> where its values lead, a row each.
-        meanings: column -> what it means, told with its head.
         elsewhere: where the rows are that are not shown.
         empty: what is said where there is no row.
     """
     shown = frame.head(MAX_ROWS)
     columns = [
-        (HEADS.get(name, name.replace("_", " ")), (meanings or {}).get(name, ""), dtype.is_numeric())
+        (HEADS.get(name, name.replace("_", " ")), meanings.get(name, ""), dtype.is_numeric())
         for name, dtype in shown.schema.items()
     ]
     leads = [(links or {}).get(name) for name in shown.columns]
@@ -102,7 +118,15 @@ def table(
     left = frame.height - shown.height
     made = environment().get_template("table.html.j2")
     return Markup(  # noqa: S704  escaped by the template
-        made.render(caption=caption, columns=columns, rows=rows, left=left, elsewhere=elsewhere, empty=empty)
+        made.render(
+            caption=caption,
+            columns=columns,
+            rows=rows,
+            left=left,
+            elsewhere=elsewhere,
+            empty=empty,
+            list=f"columns-{digest(columns)[:8]}",
+        )
     )
 
 
@@ -135,7 +159,8 @@ def plot(figure: Figure, name: str, alt: str, note: str = "") -> Markup:
     """
     item = htmlsafe_json_dumps(figure.plain(), dumps=_compact)
     made = environment().get_template("plot.html.j2")
-    return Markup(made.render(name=name, alt=alt, note=note, item=item, height=figure.height))  # noqa: S704
+    shown = made.render(name=name, alt=alt, note=note, item=item, height=figure.height, width=figure.width)
+    return Markup(shown)  # noqa: S704  escaped by the template
 
 
 def _compact(value: object, **options: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from edp_assets.report import meanings as mean
 from edp_assets.report.html import table
 from edp_assets.report.names import METHODS
 from edp_assets.report.site import Page
@@ -37,7 +38,7 @@ def methods(sources: Sources) -> Page:
 def _render(sources: Sources) -> str:
     settings, cohort = sources.settings, sources.workspace.cohort
     sections = [
-        (f"settings-{key}", key, table(_rows(section, default), f"[{key.replace('-', '.')}]"))
+        (f"settings-{key}", key, table(_rows(section, default), f"[{key.replace('-', '.')}]", meanings=mean.SETTINGS))
         for key, section, default in _sections(settings)
     ]
     return sources.page(
@@ -48,9 +49,13 @@ def _render(sources: Sources) -> str:
         build=cohort.genome_build,
         encoders=settings.encoders,
         sections=sections,
-        stages=table(_stages(sources), "Stages, in the order of the flow"),
-        shared=table(_shared(sources), "Tables of the whole cohort, of which every organ and code has its part"),
-        libraries=table(_libraries(), "Versions that made this report"),
+        stages=table(_stages(sources), "Stages, in the order of the flow", meanings=mean.STAGES),
+        shared=table(
+            _shared(sources),
+            "Tables of the whole cohort, of which every organ and code has its part",
+            meanings=mean.SHARED,
+        ),
+        libraries=table(_libraries(), "Versions that made this report", meanings=mean.LIBRARIES),
     )
 
 

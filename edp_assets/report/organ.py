@@ -8,6 +8,7 @@ import polars as pl
 from markupsafe import Markup
 
 from edp_assets.assets.encoders import UNTRAINED
+from edp_assets.report import meanings as mean
 from edp_assets.report.html import plot, table
 from edp_assets.report.names import href, organ_page, scans_page
 from edp_assets.report.site import Page
@@ -115,18 +116,6 @@ def _counts(candidates: pl.DataFrame) -> str:
     return f"{int(candidates['selected'].sum()):,} of {candidates.height:,} selected."
 
 
-CODES_MEANINGS = {
-    "cases": "of the classifier: cases with an embedding",
-    "best_AUC": "out of fold, of the trained encoders' classifiers the best",
-    "untrained_AUC": "likewise, of the untrained control, whose scores are no discovery",
-    "candidates": "scores of trained encoders that could be selected",
-    "selected": "those of them that have a GWAS",
-    "classifier_says": "why each encoder's classifier is selected or not",
-    "clusters_say": "which clusters of each encoder are selected; where none is, why the one nearest to it is not",
-    "genes": "hit by the scores of trained encoders, or by the code's own GWAS here",
-}
-
-
 def _codes(sources: Sources, name: str, path: str, selection: pl.DataFrame) -> Markup:
     """Return all codes: with a link where they have a page, with the reason where none of their scores is selected."""
     caption = (
@@ -134,7 +123,7 @@ def _codes(sources: Sources, name: str, path: str, selection: pl.DataFrame) -> M
         "is counted in its own column alone"
     )
     if not selection.height:
-        return table(selection, caption, empty="No code has been studied here yet.")
+        return table(selection, caption, meanings={}, empty="No code has been studied here yet.")
     codes = _counted(selection)
     genes = sources.results.table("gene_hits")
     if genes.height:
@@ -150,7 +139,7 @@ def _codes(sources: Sources, name: str, path: str, selection: pl.DataFrame) -> M
     codes = codes.select(pl.exclude(says), *says)
     pages = [sources.cell_link(name, code) for code in codes["icd10"]]
     links = {"icd10": [href(path, page) if page else None for page in pages]}
-    return table(codes, caption, links=links, meanings=CODES_MEANINGS)
+    return table(codes, caption, meanings=mean.CODES, links=links)
 
 
 def _counted(selection: pl.DataFrame) -> pl.DataFrame:

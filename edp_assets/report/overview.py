@@ -8,8 +8,10 @@ import polars as pl
 
 from edp_assets import summary
 from edp_assets.assets.encoders import UNTRAINED
+from edp_assets.report import meanings as mean
 from edp_assets.report.html import plot, table
 from edp_assets.report.names import INDEX, href, organ_page
+from edp_assets.report.results import meanings
 from edp_assets.report.site import Page
 from edp_assets.report.sources import Sources
 
@@ -32,17 +34,20 @@ def _render(sources: Sources, now: str) -> str:
     organs = summary.hits_by_organ(path)
     tables = [
         ("by-disease", "Genes by disease and organ", _by_cell(
-            sources, hits, "Genes hit (Table 1 of the paper); empty: gene hits are not stored")),
-        ("loci", "Loci by disease and organ", _by_cell(sources, loci, "Loci hit; empty: they are not stored")),
+            sources, hits, "Genes hit (Table 1 of the paper); empty: gene hits are not stored", mean.GENES_BY_DISEASE)),
+        ("loci", "Loci by disease and organ", _by_cell(
+            sources, loci, "Loci hit; empty: they are not stored", mean.LOCI_BY_DISEASE)),
         ("by-organ", "Genes by organ", table(
             organs, "Genes hit by the EDPs of each encoder, and by organ volume (Table 2 of the paper)",
             links={"organ": [href(INDEX, organ_page(o)) if o in sources.organs else None for o in organs["organ"]]},
+            meanings=meanings("evidence_hits_by_organ"),
         )),
         ("embeddings", "What embeddings hold", table(
-            quality, "Volume and age predicted out of sample (Tables 3 and 4 of the paper)")),
+            quality, "Volume and age predicted out of sample (Tables 3 and 4 of the paper)", meanings=mean.QUALITY)),
         ("checks", "Checks", table(checks, "A phenotype or partition each; of files, whose passing is not kept, the "
-                                   "failed alone")),
-        ("left-out", "Left out", table(excluded, "Who and what was left out, by stage and reason", empty="Nobody.")),
+                                   "failed alone", meanings=mean.CHECKS)),
+        ("left-out", "Left out", table(
+            excluded, "Who and what was left out, by stage and reason", meanings=mean.LEFT_OUT, empty="Nobody.")),
     ]  # fmt: skip
     return sources.page(
         "overview.html.j2",
@@ -65,7 +70,7 @@ def _hits_first(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort(most, *then, descending=True, nulls_last=True, maintain_order=True)
 
 
-def _by_cell(sources: Sources, frame: pl.DataFrame, caption: str) -> str:
+def _by_cell(sources: Sources, frame: pl.DataFrame, caption: str, told: dict[str, str]) -> str:
     """Return a table of organs and codes whose codes lead to their pages."""
     links: dict[str, list[str | None]] = {}
     if frame.height:
@@ -73,7 +78,8 @@ def _by_cell(sources: Sources, frame: pl.DataFrame, caption: str) -> str:
         links["icd10"] = [href(INDEX, page) if page else None for page in pages]
         links["organ"] = [href(INDEX, organ_page(o)) if o in sources.organs else None for o in frame["organ"]]
     elsewhere = "the pages of the organs list all their codes"
-    return table(frame, caption, links=links, elsewhere=elsewhere, empty="No code has been studied yet.")
+    empty = "No code has been studied yet."
+    return table(frame, caption, meanings=told, links=links, elsewhere=elsewhere, empty=empty)
 
 
 def _numbers(sources: Sources) -> list[tuple[int, str]]:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from edp_assets.figures.thinning import KEYS, Thinned, thin
 from edp_assets.report import captions
+from edp_assets.report import meanings as mean
 from edp_assets.report.html import plot, table
 from edp_assets.report.names import href, phenotype_id
 from edp_assets.report.results import meanings
@@ -264,5 +265,5 @@ class Phenotypes:
         return {
             "plot": plot(volcano(tested), f"phewas-{name}", alt),
             "table": table(shown, "Traits, the strongest first", meanings=meanings("phewas")),
-            "left": table(left, "Traits without a test, by reason") if left.height else None,
+            "left": table(left, "Traits without a test, by reason", meanings=mean.UNTESTED) if left.height else None,
         }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from edp_assets.report import meanings as mean
 from edp_assets.report.html import table
 from edp_assets.report.names import organ_page, scans_page
 from edp_assets.report.results import digest
@@ -44,10 +45,10 @@ def _render(sources: Sources, organ: str, path: str, left: pl.DataFrame) -> str:
         organ=organ,
         organ_page=organ_page(organ),
         count=rows.height,
-        patterns=table(patterns, "Where the files lie, relative to the cohort's folder"),
-        scans=table(listed, "Scans, in the order of their hashes",
+        patterns=table(patterns, "Where the files lie, relative to the cohort's folder", meanings=mean.PATTERNS),
+        scans=table(listed, "Scans, in the order of their hashes", meanings=mean.SCANS,
                     elsewhere="the table scans of the lake has them all"),
-        left=table(left, "Scans of which no crop was made, by reason", empty="None."),
+        left=table(left, "Scans of which no crop was made, by reason", meanings=mean.LEFT_OUT, empty="None."),
     )  # fmt: skip
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urlsplit
@@ -14,17 +12,10 @@ import pytest
 
 from edp_assets.figures.thinning import Thinned, thin
 from edp_assets_tests.report.planted import EIDS, GENE, N_VARIANTS, THRESHOLD, VARIANT, statistics
+from edp_assets_tests.report.watched import Watched
 
-sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.slow
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-WAIT = 30_000
-"""How long a busy machine may take, ms."""
 DRAWN = """async (name) => {
     const place = document.getElementById(name), folded = place.closest("details");
     if (folded) { folded.open = true; }
@@ -40,48 +31,6 @@ DRAWN = """async (name) => {
     });
 }"""
 """What a figure's marks are, how many of them have a place on the screen, and their data, once it is drawn."""
-
-
-@dataclass
-class Watched:
-    """A browser's page, with what it asked for and what went wrong on it."""
-
-    page: Any
-    wrong: list[str] = field(default_factory=list)
-    asked: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.page.on("console", lambda message: message.type == "error" and self.wrong.append(message.text))
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("request", lambda request: self.asked.add(request.url))
-
-    def go(self, report: Path, path: str) -> Any:
-        """Open a page of the report."""
-        self.page.goto((report / path).as_uri())
-        return self.page
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    found = [path for name in NAMES if (path := shutil.which(name))]
-    if not found:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed (make browser)")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")), executable_path=found[0], args=list(QUIET), color_scheme="light"
-        )
-        opened.set_default_timeout(WAIT)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def browser(context: Any) -> Iterator[Watched]:
-    watched = Watched(context.new_page())
-    yield watched
-    watched.page.close()
-    assert watched.wrong == []
-    assert {urlsplit(url).scheme for url in watched.asked} <= {"file", "data"}
 
 
 def links_of(page: Any) -> list[str]:
@@ -295,6 +244,20 @@ def test_report__a_gene_leads_back_to_the_scans(browser: Watched, built: Path) -
     page.locator("#lineage-mae + ol a", has_text="the scans' files").click()
     page.wait_for_url("**/liver/scans.html")
     assert "images/{eid}_mask.nii" in page.content()
+
+
+def test_report__a_link_to_what_columns_mean_opens_the_list_and_what_it_is_folded_into(
+    browser: Watched, built: Path
+) -> None:
+    page = browser.go(built, "methods.html")
+    page.locator("a", has_text="What the columns mean").first.press("Enter")
+    page.locator("dt", has_text="setting").first.wait_for()
+    page = browser.go(built, "organs/liver/codes/K76.html")
+    name = page.evaluate("document.querySelector('details details.columns').id")
+    page.locator("summary", has_text="mae, classifier").click()
+    assert not page.locator(f"#{name}").is_visible()
+    page.evaluate("(name) => { location.hash = name; }", name)
+    page.locator(f"#{name} dd").first.wait_for()
 
 
 def test_report__dark_and_light_are_remembered(browser: Watched, built: Path) -> None:

@@ -14,10 +14,17 @@ const edpPlots = (() => {
     rect: ["x", "y", "width", "height"], text: ["x", "y", "text"],
   };
 
+  // By the stream's own promises alone, which are settled before a page is printed: a Response's come too late for it.
   async function numbers(type, text) {
+    const { readable, writable } = new DecompressionStream("deflate"), writer = writable.getWriter();
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const whole = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return new ARRAYS[type](await new Response(whole).arrayBuffer());
+    const written = Promise.all([writer.write(bytes), writer.close()]), parts = [];
+    const reader = readable.getReader();
+    for (let part = await reader.read(); !part.done; part = await reader.read()) { parts.push(part.value); }
+    await written;
+    const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+    parts.reduce((start, part) => { whole.set(part, start); return start + part.length; }, 0);
+    return new ARRAYS[type](whole.buffer);
   }
 
   // Texts are a list, numbers {type: base64 of zlib}, repeated texts {of: them, type: which of them}.
@@ -52,6 +59,8 @@ const edpPlots = (() => {
       outline_line_color: null, background_fill_color: null, border_fill_color: null,
     });
     plot.toolbar.setv({ logo: null, autohide: true });
+    // A finger scrolls the page, or a wide figure in it: what is drawn moves once its tool is chosen.
+    if (matchMedia("(pointer: coarse)").matches) { plot.toolbar.active_drag = null; }
     for (const [wanted, axis, grid] of [[x, plot.xaxis, plot.xgrid], [y, plot.yaxis, plot.ygrid]]) {
       grid.grid_line_alpha = 0.5;
       grid.visible = wanted.ticks === undefined && typeof wanted.range[0] !== "string";
@@ -155,8 +164,21 @@ const edpPlots = (() => {
   async function show(plot, place) {
     const page = new Bokeh.Document();
     page.add_root(plot);
-    await Bokeh.embed.add_document_standalone(page, document.body, [place]);
+    return await Bokeh.embed.add_document_standalone(page, document.body, [place]);
   }
 
-  return { figure, show };
+  // The figure as a picture of its own, drawn at once and not in the browser's next frame, which paper does not await.
+  async function picture(plot, width) {
+    const place = document.createElement("div");
+    place.style.cssText = `position: absolute; left: 0; top: 0; width: ${width}px; visibility: hidden;`;
+    document.body.append(place);
+    plot.toolbar_location = null;
+    const view = (await show(plot, place)).get(plot), { canvas } = view.export("png");
+    canvas.style.width = `${view.bbox.width}px`;
+    view.remove();
+    place.remove();
+    return canvas;
+  }
+
+  return { figure, show, picture };
 })();

@@ -38,10 +38,14 @@
       figures.push(figure);
       recolour(figure);
       await edpPlots.show(figure, place);
-    } catch (error) {
-      place.textContent = `This figure could not be drawn. ${error.message}`;
-      throw error;
-    }
+    } catch (error) { fail(place, error); }
+  }
+
+  function fail(place, error) {
+    const told = `This figure could not be drawn. ${error.message}`;
+    if (place.textContent === told) { return; }
+    place.textContent = told;
+    throw error;
   }
 
   function draw(script) {
@@ -51,6 +55,40 @@
   }
 
   function show(theme) { ground(theme); figures.forEach(recolour); }
+
+  // Paper is light, has room for all that is folded away, and is narrow: figures are drawn for its width, and wide
+  // tables made smaller. A page is printed as soon as this has run and its promises are settled: it waits for no frame.
+  const PAPER = 860;
+  let folded = [];
+  function to_paper(scripts) {
+    ground("light");
+    root.classList.add("paper");
+    folded = [...document.querySelectorAll("details:not([open])")];
+    for (const each of folded) { each.open = true; }
+    const tables = [...document.querySelectorAll(".table > table")];
+    const zooms = tables.map((table) => table.parentNode.clientWidth / table.offsetWidth);
+    tables.forEach((table, number) => { table.style.zoom = Math.min(1, zooms[number]); });
+    scripts.forEach(print);
+  }
+
+  async function print(script) {
+    const place = document.getElementById(script.dataset.plot);
+    try {
+      const figure = await edpPlots.figure(JSON.parse(script.textContent));
+      recolour(figure);
+      const picture = await edpPlots.picture(figure, place.closest(".pair") ? PAPER / 2 : PAPER);
+      picture.className = "printed";
+      if (root.classList.contains("paper")) { place.append(picture); }
+    } catch (error) { fail(place, error); }
+  }
+
+  function from_paper() {
+    root.classList.remove("paper");
+    document.querySelectorAll(".printed").forEach((picture) => picture.remove());
+    document.querySelectorAll(".table > table").forEach((table) => { table.style.zoom = ""; });
+    for (const each of folded) { each.open = false; }
+    ground(wanted());
+  }
 
   function key(row, column) {
     const cell = row.cells[column], text = cell.dataset.key ?? cell.textContent;
@@ -75,8 +113,10 @@
   // A link to a part of the page opens what it lies in.
   function open_target() {
     const part = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    const folded = part && part.closest("details");
-    if (folded) { folded.open = true; part.scrollIntoView(); }
+    let folded = part && part.closest("details");
+    if (!folded) { return; }
+    for (; folded; folded = folded.parentElement.closest("details")) { folded.open = true; }
+    part.scrollIntoView();
   }
 
   document.addEventListener("DOMContentLoaded", () => {
@@ -100,13 +140,8 @@
       show(chosen);
     });
     dark.addEventListener("change", () => show(wanted()));
-    // Paper is light and has room for all that is folded away.
-    addEventListener("beforeprint", () => {
-      document.querySelectorAll("details").forEach((each) => { each.open = true; });
-      scripts.forEach(draw);
-      show("light");
-    });
-    addEventListener("afterprint", () => show(wanted()));
+    addEventListener("beforeprint", () => to_paper(scripts));
+    addEventListener("afterprint", from_paper);
     addEventListener("hashchange", open_target);
     open_target();
   });
