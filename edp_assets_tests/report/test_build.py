@@ -276,7 +276,7 @@ def test_build_report__the_untrained_control_is_no_discovery(planted: Planted) -
 
 def _cells(page: str, caption: str) -> dict[str, list[str]]:
     """Return the columns of a page's table by their heads, as texts."""
-    table = page.partition(f"<caption>{caption}")[2].partition("</table>")[0]
+    table = page.partition(f"<caption><span>{caption}")[2].partition("</table>")[0]
     heads = re.findall(r"<th [^>]*><button[^>]*>([^<]*)<", table)
     rows = [
         [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td.*?</td>", row)] for row in table.split("<tr>")[2:]
