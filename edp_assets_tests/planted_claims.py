@@ -90,7 +90,7 @@ def volume(home: Path) -> Claim:
 def few_labels(home: Path) -> Claim:
     """Clustering-guided scores of few labels are those of all labels, and hit the same genes."""
     sql = """SELECT fraction, pearson_r_score AS r, genes, genes_both, genes_few_shot FROM few_shot_comparison
-        WHERE method = 'clustering' AND pearson_r_score IS NOT NULL ORDER BY ALL"""
+        WHERE method = 'clustering' ORDER BY ALL"""
     return few_labels_of(list(warehouse.query(home / "warehouse.duckdb", sql).iter_rows(named=True)))
 
 
@@ -98,12 +98,15 @@ def few_labels_of(found: list[dict[str, Any]]) -> Claim:
     """Judge rows of `few_shot_comparison`; a score that hits no gene, by few labels or by all, agrees on nothing."""
     fractions = ", ".join(f"{100 * each:g}%" for each in sorted({row["fraction"] for row in found})) or "few"
     text = f"{fractions} of the labels give the clustering-guided scores and genes of all"
+    without = sum(row["r"] is None for row in found)
+    found = [row for row in found if row["r"] is not None]
     hitting = [row for row in found if row["genes"] or row["genes_few_shot"]]
     if not hitting:
         return Claim(text, None, f"{len(found)} scores, none hits a gene")
     same = sum(row["genes"] == row["genes_both"] == row["genes_few_shot"] for row in hitting)
     least = min(row["r"] for row in found)
     told = f"{len(found)} scores, least r {least:.4f}; the same genes in {same} of {len(hitting)} that hit any"
+    told += f"; {without} of which no label was kept" if without else ""
     return Claim(text, least >= LEAST_SCORE_R and same == len(hitting), told)
 
 

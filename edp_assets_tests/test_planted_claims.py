@@ -38,6 +38,7 @@ def test_few_labels_of__scores_without_a_gene_agree_on_nothing() -> None:
     assert few_labels_of([alike, {**alike, "genes_few_shot": 4}]).holds is False
     assert few_labels_of([alike, {**nothing, "r": 0.5}]).holds is False
     assert few_labels_of([]).holds is None
+    assert few_labels_of([alike, {**alike, "r": None}]).numbers.endswith("; 1 of which no label was kept")
 
 
 def test_share_explained__of_a_planted_direction() -> None:
