@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,14 +96,17 @@ def postgres() -> Iterator[str]:
 
 @contextmanager
 def s3() -> Iterator[str]:
-    """Start an S3 store in this process and give its URL."""
+    """Start an empty S3 store in this process and give its URL."""
     pytest.importorskip("s3fs")
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
     try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
+        yield endpoint
     finally:
+        # Moto keeps its buckets for the process, not for the server: the next would have them.
+        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST"), timeout=60).close()
         server.stop()
 
 

@@ -8,25 +8,21 @@ from pathlib import Path
 import pytest
 
 from edp_assets.storage.home import Home
+from edp_assets_tests.machines.cluster import AWS, s3
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """Moto's S3 server on 127.0.0.1."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    pytest.importorskip("s3fs")
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3() as started:
+        yield started
 
 
 @pytest.fixture
 def far_home(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home whose lake and checkpoints lie in a bucket of their own."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
     bucket = f"home-{abs(hash(tmp_path)):x}"
     (tmp_path / "home.toml").write_text(
         f'[storage]\nlake = "s3://{bucket}/lake"\ncheckpoints = "s3://{bucket}/checkpoints"\n'
