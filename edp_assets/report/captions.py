@@ -1,8 +1,39 @@
-"""How to read the figures that help to name a score: what is said below them, and to who does not see them."""
+"""How to read the figures that lie in files: what is said below them, and to who does not see them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from edp_assets.assets.interpretation import ends, mapped
+
+PAPER_FIGURES = {
+    "score_histogram": ("Figure 2", "classifier-guided scores of the code's cases and of the others"),
+    "auc_pval": ("Figure 2", "AUC and p of the codes' classifiers"),
+    "cluster_enrichment": ("Figure 3", "the people of a cluster among all, and the codes enriched in it"),
+    "percentage_pval": ("Figure 3", "codes enriched in all clusters"),
+    "figure_4": (
+        "Figure 4",
+        "-log10 p by position of the code itself, in whole and imaging cohort, and of its strongest EDPs",
+    ),
+    "figure_5": (
+        "Figure 5",
+        "-log10 p by position of the classifier-guided score, before and after embeddings are adjusted",
+    ),
+    "figure_6": ("Figure 6", "-log10 p by position of the strongest phenotype, by few of the code's labels and by all"),
+    "figure_7": ("Figure 7", "what the phenotype tracks (PheWAS), beside -log10 p by position"),
+}
+"""Kind of figure -> the paper's number of it, what it shows."""
+
+
+def paper(figures: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return figures with the paper's `number` of each and what it `shows`, in the paper's order."""
+    order = list(PAPER_FIGURES)
+    named = [
+        {**each, "number": PAPER_FIGURES[each["figure"]][0], "shows": PAPER_FIGURES[each["figure"]][1]}
+        for each in figures
+    ]
+    return sorted(named, key=lambda each: order.index(each["figure"]))
 
 
 def interpretation(figure: str, phenotype: str, method: str, people: int | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ import polars as pl
 from markupsafe import Markup
 
 from edp_assets.assets.encoders import UNTRAINED
+from edp_assets.report import captions
 from edp_assets.report import meanings as mean
 from edp_assets.report.html import plot, table
 from edp_assets.report.names import href, organ_page, scans_page
@@ -26,10 +27,11 @@ def _content(sources: Sources, name: str) -> list[Any]:
     results = sources.results
     selection = results.organ_content("phenotype_selection", name)
     hits = results.organ_content("gene_hits", name)
+    paper = results.organ_content("phenotype_figures", name)
     embedded = {encoder: _versions(sources, (encoder, "clusters"), name) for encoder in sources.settings.encoders}
     settings = [sources.settings.classifier.fingerprint(), sources.settings.clustering.fingerprint()]
     pages = [sources.head, [cell for cell in sources.shown if cell[0] == name]]
-    return [selection, hits, embedded, settings, results.codes.rows(), pages, _pictures(sources, name)]
+    return [selection, hits, paper, embedded, settings, results.codes.rows(), pages, _pictures(sources, name)]
 
 
 def _versions(sources: Sources, asset: tuple[str, ...], organ: str) -> str | None:
@@ -56,6 +58,7 @@ def _render(sources: Sources, name: str, path: str) -> str:
         pictures=[(href(path, each), _said(each)) for each in _pictures(sources, name)],
         encoders=[each for each in encoders if each is not None],
         codes=_codes(sources, name, path, selection),
+        paper=captions.paper(sources.files(sources.results.of("phenotype_figures", name, None), path)),
     )
 
 

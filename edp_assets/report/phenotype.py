@@ -13,7 +13,7 @@ from edp_assets.figures.thinning import KEYS, Thinned, thin
 from edp_assets.report import captions
 from edp_assets.report import meanings as mean
 from edp_assets.report.html import plot, table
-from edp_assets.report.names import href, phenotype_id
+from edp_assets.report.names import phenotype_id
 from edp_assets.report.results import meanings
 from edp_assets.report.sources import Sources
 from edp_assets.storage.cells import cell_of
@@ -25,17 +25,8 @@ FULLY_DRAWN = 8
 """Phenotypes of a page whose plots have all their points; of more, each has fewer, so that the page stays small."""
 ROWS_AT_ONCE = 131_072
 """Rows of statistics in memory."""
-PAPER_FIGURES = {
-    "figure_4": "-log10 p by position of the code itself, in whole and imaging cohort, and of its strongest EDPs",
-    "figure_5": "-log10 p by position of the classifier-guided score, before and after embeddings are adjusted",
-    "figure_6": "-log10 p by position of the strongest phenotype, by few of the code's labels and by all",
-    "figure_7": "what the phenotype tracks (PheWAS), beside -log10 p by position",
-}
-"""What the paper's figures of a code show."""
 IN_SAMPLE = "AUC, all people, in sample"
 """What the AUC of a score over the people whose labels made it is called, beside the held-out ones."""
-PREFIX = "report/"
-"""Paths of figures are relative to EDP_HOME."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ class Phenotypes:
         chosen = self.selected.filter(own).row(0, named=True)
         genes = self._of_cell("gene_hits").filter(own)
         leads = self._of_cell("lead_variants").filter(own)
-        regional = self._figures("association_figures", own, "regional")
+        regional = self.sources.files(self._of_cell("association_figures").filter(own, figure="regional"), self.path)
         return {
             "id": name,
             "title": f"{encoder}, {phenotype_name(method, cluster)}",
@@ -87,24 +78,13 @@ class Phenotypes:
 
     def paper(self) -> list[dict[str, Any]]:
         """Return the paper's figures of this code, with what they show, in their order."""
-        every = pl.lit(value=True)
-        figures = [*self._figures("paper_figures", every), *self._figures("phewas_figures", every, "figure_7")]
-        return sorted(
-            ({**figure, "shows": PAPER_FIGURES[figure["figure"]]} for figure in figures), key=lambda f: f["figure"]
+        return captions.paper(
+            [
+                *self.sources.files(self._of_cell("phenotype_figures"), self.path),
+                *self.sources.files(self._of_cell("paper_figures"), self.path),
+                *self.sources.files(self._of_cell("phewas_figures").filter(figure="figure_7"), self.path),
+            ]
         )
-
-    def _figures(self, name: str, own: pl.Expr, figure: str | None = None) -> list[dict[str, Any]]:
-        """Return the figures of a table that are there as files, with the links to them."""
-        rows = self._of_cell(name)
-        if not rows.height:
-            return []
-        rows = rows.filter(own if figure is None else own & (pl.col("figure") == figure))
-        home = self.sources.workspace.home
-        return [
-            {**row, "link": href(self.path, row["path"].removeprefix(PREFIX))}
-            for row in rows.iter_rows(named=True)
-            if row["path"].startswith(PREFIX) and (home.root / row["path"]).exists()
-        ]
 
     def _rows(self, name: str, own: pl.Expr, caption: str) -> Markup | None:
         rows = self._of_cell(name)
@@ -116,7 +96,7 @@ class Phenotypes:
 
     def _interpretation(self, encoder: str, method: str, cluster: int | None, own: pl.Expr) -> list[dict[str, Any]]:
         """Return the figures of what the score sees, each with how to read it."""
-        figures = self._figures("interpretation_figures", own)
+        figures = self.sources.files(self._of_cell("interpretation_figures").filter(own), self.path)
         scores = self._scores.get(encoder) if figures else None
         people = None if scores is None else scores.filter(of_phenotype(method, cluster)).height
         named = f"{self.organ}, {self.icd10}, {encoder}, {phenotype_name(method, cluster)}"

@@ -10,10 +10,13 @@ import polars as pl
 
 from edp_assets.report.html import page
 from edp_assets.report.lineage import Lineage
-from edp_assets.report.names import cell_page, organ_page
+from edp_assets.report.names import cell_page, href, organ_page
 from edp_assets.report.results import Results
 from edp_assets.settings import Settings
 from edp_assets.storage.workspace import Workspace
+
+PREFIX = "report/"
+"""Paths of figures are relative to EDP_HOME."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,15 @@ class Sources:
     def cell_link(self, organ: str, icd10: str) -> str | None:
         """Return a cell's page; None where it has none."""
         return cell_page(organ, icd10) if (organ, icd10) in self._shown else None
+
+    def files(self, figures: pl.DataFrame, page: str) -> list[dict[str, Any]]:
+        """Return the rows of a table of figures whose files are there, each with the `link` to it from a page."""
+        root = self.workspace.home.root
+        return [
+            {**row, "link": href(page, row["path"].removeprefix(PREFIX))}
+            for row in figures.iter_rows(named=True)
+            if row["path"].startswith(PREFIX) and (root / row["path"]).exists()
+        ]
 
     def page(self, template: str, path: str, title: str, **shown: Any) -> str:
         """Return a page, see `html.page`."""

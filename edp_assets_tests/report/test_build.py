@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 import pytest
@@ -216,26 +218,37 @@ def test_build_report__shows_tables_of_other_stages_where_there_are_any(planted:
     assert "3.25" in evidence.read_text()
 
 
-def test_build_report__the_papers_figures_stand_on_the_page_of_their_code(planted: Planted) -> None:
+def papers_figures(page: Path) -> list[str]:
+    """Return the numbers of the paper's figures that a page shows, all of which have their file."""
+    found = re.findall(r'<figure><img src="([^"]*)" [^>]*><figcaption>(Figure \d)', page.read_text())
+    assert all((page.parent / unquote(link)).exists() for link, _ in found)
+    return [number for _, number in found]
+
+
+def test_build_report__the_papers_figures_stand_on_the_pages_of_their_code_and_organ(planted: Planted) -> None:
     organ, code = SHOWN[0]
-    label = {"encoder": "mae", "organ": organ, "icd10": code}
-    for place, asset, name, more in (
-        (planted.home.figures / "mae/6.png", "mae/few_shot_figures", "figure_6", {}),
-        (planted.home.figures / "mae/4.png", "mae/paper_figures", "figure_4", {}),
-        (planted.home.figures / "mae/7.png", "mae/phewas_figures", "figure_7", {"method": "classifier"}),
-    ):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(b"a picture")
-        path = str(place.relative_to(planted.home.root))
-        table = "phewas_figures" if more else "paper_figures"
-        frame = filled(table, [{**label, **more, "figure": name, "path": path}])
-        planted.store(asset, table, frame, organ=organ, icd10=code)
+    label = {"encoder": "mae", "organ": organ}
+
+    def store(asset: str, table: str, figures: dict[str, dict[str, Any]], **cell: str) -> None:
+        rows = []
+        for name, more in figures.items():
+            place = planted.home.figures / f"mae/{name}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(b"a picture")
+            rows.append({**label, **more, "figure": name, "path": str(place.relative_to(planted.home.root))})
+        planted.store(asset, table, filled(table, rows), **cell)
+
+    of_code = {"icd10": code}
+    kinds: dict[str, dict[str, Any]] = {"percentage_pval": {}, "auc_pval": {}, "score_histogram": of_code}
+    store("mae/phenotype_figures", "phenotype_figures", kinds, organ=organ)
+    store("mae/few_shot_figures", "paper_figures", {"figure_6": of_code}, organ=organ, icd10=code)
+    store("mae/paper_figures", "paper_figures", {"figure_4": of_code}, organ=organ, icd10=code)
+    figure_7 = {"figure_7": {**of_code, "method": "classifier"}}
+    store("mae/phewas_figures", "phewas_figures", figure_7, organ=organ, icd10=code)
     planted.mirror()
     _, folder = build(planted)
-    page = (folder / cell_page(organ, code)).read_text()
-    found = re.findall(r'<figure><img src="([^"]*)" [^>]*><figcaption>(Figure \d)', page)
-    assert [name for _, name in found] == ["Figure 4", "Figure 6", "Figure 7"]
-    assert all(((folder / cell_page(organ, code)).parent / link).exists() for link, _ in found)
+    assert papers_figures(folder / cell_page(organ, code)) == ["Figure 2", "Figure 4", "Figure 6", "Figure 7"]
+    assert papers_figures(folder / organ_page(organ)) == ["Figure 2", "Figure 3"]
 
 
 def test_build_report__a_synthetic_cohort_is_called_one_on_every_page(planted: Planted) -> None:
