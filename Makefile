@@ -1,4 +1,4 @@
-# Each target sets itself up from a fresh clone: Python 3.11+ and make are all that is needed.
+# Each target sets itself up from a fresh clone: Python 3.11 to 3.13 and make are all that is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ SEED ?= 0
 .PHONY: demo test lint ui browser bench acceptance report clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11 to 3.13 is needed; set PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@
@@ -28,6 +28,9 @@ browser:  ## a Chromium of Debian's packages, where there is none and root may i
 	    chromium fonts-dejavu-core >/dev/null || echo "no browser could be installed: the report's browser tests skip"; \
 	else echo "no browser, and no root with apt-get to install one: the report's browser tests skip"; fi
 
+# Two test processes of two threads each would wait for one another: a thread of one holds up the other's.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/.installed browser lint  ## lint, types, import rules, tests
 	@shared=$$(mktemp -d) && trap 'rm -rf "$$shared"' EXIT && export EDP_TESTS_SHARED="$$shared" && \
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not alone' && $(BIN)/python -m pytest -m alone
@@ -48,7 +51,7 @@ $(VENV)/.bench-installed: $(VENV)/.installed
 bench: $(VENV)/.bench-installed  ## every benchmark against its peer
 	$(BIN)/python -m edp_assets_tests.benchmarks
 
-acceptance: $(VENV)/.installed  ## the demo over three seeds against its planted truth (half an hour)
+acceptance: $(VENV)/.installed  ## the demo over three seeds against its planted truth (more than an hour)
 	$(BIN)/python -m edp_assets_tests.planted_truth
 
 report: $(VENV)/.installed

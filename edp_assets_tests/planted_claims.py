@@ -152,13 +152,12 @@ def share_explained(z: np.ndarray, factor: np.ndarray) -> float:
 
 def larger_encoders(home: Path) -> Claim:
     """The largest encoder does not hit fewer genes than the smallest, beyond chance."""
-    sql = (
-        "SELECT size, weights, organ, genes, genes_low, genes_high, dimensions FROM evidence_sizes ORDER BY dimensions"
-    )
-    found = warehouse.query(home / "warehouse.duckdb", sql)
+    found = warehouse.query(home / "warehouse.duckdb", "SELECT * FROM evidence_sizes ORDER BY dimensions, weights")
     told = ", ".join(
-        f"{organ} ViT-{size} {weights} {genes} ({low:.1f} to {high:.1f})"
-        for size, weights, organ, genes, low, high, _ in found.iter_rows()
+        "{organ} ViT-{size} {weights} {genes} ({genes_low:.1f} to {genes_high:.1f}) by {associations} pairs".format(
+            **row
+        )
+        for row in found.iter_rows(named=True)
     )
     holds = []
     for _, of_organ in found.filter(weights="trained").group_by("organ"):

@@ -32,7 +32,18 @@ def test_notebook__answers_its_questions(tmp_path: Path, monkeypatch: pytest.Mon
         connection.execute(f"UPDATE gene_hits SET gene = 'NOVEL1' WHERE rowid = {first}")
         control = "SELECT * REPLACE ('untrained' AS encoder, 400 AS neg_log_10_p_value)"
         connection.execute(f"INSERT INTO lead_variants {control} FROM lead_variants WHERE encoder = 'mae' LIMIT 1")
+        connection.execute(
+            "INSERT INTO score_correlations BY NAME SELECT 'mae' AS encoder, 'liver' AS organ, 'K76' AS icd10, "
+            "'classifier' AS method, 900 AS n, unnest(['organ_volume', 'organ_surface', 'fat_fraction', 'age']) "
+            "AS with_what, unnest(['hand_made', 'hand_made', 'hand_made', 'covariate']) AS kind, "
+            "unnest([-0.5, 0.4, 0.9, 0.2]) AS pearson_r"
+        )
     found = run(home.root, monkeypatch)
+    explained = (
+        found["explained"].filter(encoder="mae", organ="liver", icd10="K76", method="classifier").row(0, named=True)
+    )
+    assert explained["most"] == "fat_fraction"
+    assert [explained[name] for name in ("share", "size", "person")] == pytest.approx([0.81, 0.25, 0.04])
     assert found["novel"]["gene"].to_list() == ["NOVEL1"]
     selected = warehouse.query(home.warehouse, "SELECT count(*) AS n FROM phenotype_selection WHERE selected")
     assert found["trust"].height == selected["n"][0] > 0

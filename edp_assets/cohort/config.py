@@ -252,7 +252,10 @@ def _settings(document: dict[str, Any], problems: list[Problem]) -> Settings:
     if not document.get("organs"):
         remedy = "add one section an organ that has scans, for example [organs.liver]"
         problems.append(_problem("", "at least one section [organs.<organ>]", "none", remedy))
-    return Settings.from_toml(good)
+    if _valid(good, "", problems, wanted="sections that agree"):
+        return Settings.from_toml(good)
+    # What contradicts another section is [gwas], whose defaults contradict none.
+    return Settings.from_toml({name: piece for name, piece in good.items() if name != "gwas"})
 
 
 def _section(
@@ -264,12 +267,17 @@ def _section(
     return {key: value for key, value in values.items() if key in fields}
 
 
-def _valid(piece: dict[str, Any], title: str, problems: list[Problem]) -> bool:
+def _valid(
+    piece: dict[str, Any],
+    title: str,
+    problems: list[Problem],
+    wanted: str = "values as edp_assets/settings describes them",
+) -> bool:
     try:
         Settings.from_toml(piece)
     except ValueError as error:
         found = str(error).removeprefix("cohort.toml: ")
-        problems.append(_problem(title, "values as edp_assets/settings describes them", found, "correct the values"))
+        problems.append(_problem(title, wanted, found, "correct the values"))
         return False
     return True
 

@@ -170,7 +170,7 @@ def bring_warehouse_up_to_date(workspace: Workspace, say: Say) -> None:
     try:
         if home.warehouse.exists():
             warehouse.check(home.warehouse, wait_seconds=0)
-            if warehouse.lacks_columns(home.warehouse, wait_seconds=0):
+            if warehouse.is_behind(home.warehouse, workspace.lake, wait_seconds=0):
                 warehouse.refresh(home.warehouse, workspace.lake, [], wait_seconds=0)
     except warehouse.WarehouseLockedError:
         pass  # told below, where something waits for it

@@ -144,21 +144,23 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Settings:
-        stored = self.gwas.stored_max_p
+        stored, contradictions = self.gwas.stored_max_p, []
         wanted = max(self.association.threshold, self.loci.max_p if self.loci.clumping == "ld" else 0.0)
         if stored < wanted:
-            raise ValueError(
+            contradictions.append(
                 f"gwas.stored_max_p ({stored:g}) must be at least {wanted:g}: loci are made of stored rows"
             )
         if self.loco.enabled and self.gwas.engine != "projection":
-            raise ValueError(
+            contradictions.append(
                 f"loco.enabled is for the projection; gwas.engine is {self.gwas.engine!r}, which makes predictions of "
                 "its own: leave [loco] out"
             )
         for where, codes in self.named_codes.items():
-            lacking = sorted(set(codes) - set(self.gwas.full_codes))
-            if stored < 1 and lacking:
-                raise ValueError(f"{where} compares all variants of {lacking[0]}: name it in gwas.full_codes as well")
+            if stored < 1 and (lacking := sorted(set(codes) - set(self.gwas.full_codes))):
+                named = f"{', '.join(lacking)}: name {'it' if len(lacking) == 1 else 'them'} in gwas.full_codes as well"
+                contradictions.append(f"{where} compares all variants of {named}")
+        if contradictions:
+            raise ValueError("; ".join(contradictions))
         return self
 
     @property
@@ -199,6 +201,9 @@ class Settings(Section):
             return cls.model_validate({"organs": organs, **used, **encoders, **sections})
         except ValidationError as error:
             lines = [
-                f"[{'.'.join(str(p) for p in e['loc'])}]: {e['msg']} (found {e['input']!r})" for e in error.errors()
+                f"[{'.'.join(str(p) for p in e['loc'])}]: {e['msg']} (found {e['input']!r})"
+                if e["loc"]
+                else str(e["ctx"]["error"])  # of sections that contradict each other
+                for e in error.errors()
             ]
             raise ValueError("cohort.toml: " + "; ".join(lines)) from None

@@ -175,9 +175,9 @@ def refresh(path: Path, lake: Lake, changed: Iterable[Changed], *, wait_seconds:
                 known = _cells_beside(connection, asset)
                 there = {cell for names in BESIDE.values() for file in names for cell in lake.cells(asset, file)}
                 _mirror_beside(connection, lake, asset, [c for c in some if c in there or _name(c) in known])
-        views = {name for (name,) in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
+        views = _views(connection)
         for name in WAREHOUSE_VIEWS:
-            if name in anew or name not in views:
+            if name in anew or not _is_of(views.get(name), lake):
                 _create_view(connection, lake, name)
         connection.execute("COMMIT")
 
@@ -204,11 +204,26 @@ def check(path: Path, *, wait_seconds: float = WAIT_SECONDS) -> None:
             connection.execute(f'SELECT bit_xor(hash(t)) FROM "{quoted}" t').fetchall()  # noqa: S608
 
 
-def lacks_columns(path: Path, *, wait_seconds: float = WAIT_SECONDS) -> bool:
-    """Say whether an earlier version made it: a table, or a column that has come since, is not there."""
+def is_behind(path: Path, lake: Lake, *, wait_seconds: float = WAIT_SECONDS) -> bool:
+    """Say whether `refresh` has something to do even where no result changed.
+
+    An earlier version made it (a table, or a column that has come since, is not there), or the home was moved or
+    copied: its views are of the lake where that was.
+    """
     with connect(path, read_only=True, wait_seconds=wait_seconds) as connection:
         there = set(connection.execute("SELECT table_name, column_name FROM duckdb_columns()").fetchall())
-    return any((name, column) not in there for name in WAREHOUSE_TABLES for column in SCHEMAS[name])
+        views = _views(connection)
+    lacking = any((name, column) not in there for name in WAREHOUSE_TABLES for column in SCHEMAS[name])
+    return lacking or not all(_is_of(views.get(name), lake) for name in WAREHOUSE_VIEWS)
+
+
+def _views(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    return dict(connection.execute("SELECT view_name, sql FROM duckdb_views()").fetchall())
+
+
+def _is_of(view: str | None, lake: Lake) -> bool:
+    """Say whether a view is there and of this lake: one without files is of any."""
+    return view is not None and ("read_parquet" not in view or f"'{_glob_escaped(lake.root)}/" in view)
 
 
 def _name(cell: Cell) -> str:

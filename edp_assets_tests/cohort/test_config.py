@@ -125,6 +125,27 @@ def test_parse_cohort__wrong_settings_keep_their_defaults(cohort_folder: Path, e
     assert len(problems) == 1
 
 
+def test_parse_cohort__sections_that_contradict_each_other_are_told_all_and_the_rest_is_read(
+    cohort_folder: Path, edit: Callable[..., None]
+) -> None:
+    edit(
+        cohort_folder / "cohort.toml",
+        "[organs.liver]",
+        '[gwas]\nstored_max_p = 1e-3\n[loci]\nclumping = "ld"\n[few_shot]\ncodes = ["I10", "K76"]\n[organs.liver]',
+    )
+    edit(cohort_folder / "cohort.toml", "min_cases = 2", 'min_cases = "two"')
+    cohort, problems = parse_cohort(cohort_folder)
+    assert cohort is not None
+    assert (cohort.settings.gwas, cohort.settings.loci.clumping) == (Settings().gwas, "ld")
+    assert len(problems) == 2
+    assert "min_cases" in str(problems[0])
+    assert problems[1].wanted == "sections that agree"
+    assert problems[1].found == (
+        "gwas.stored_max_p (0.001) must be at least 0.01: loci are made of stored rows; "
+        "[few_shot] codes compares all variants of I10, K76: name them in gwas.full_codes as well"
+    )
+
+
 def test_genotype_paths__existing_chromosomes_in_natural_order(cohort_folder: Path, edit: Callable[..., None]) -> None:
     edit(cohort_folder / "cohort.toml", "all.bed", "chr{chromosome}.bed")
     for chromosome in ("X", "10", "2", "1", "MT", "23"):

@@ -16,7 +16,7 @@ CHOSEN = ("--organ", "kidneys", "--encoder", "mae", "--select", SELECT)
 
 @pytest.mark.slow
 def test_demo__finds_the_planted_genes_of_an_organ_and_no_others(tmp_path: Path) -> None:
-    done = run_edp(tmp_path, "demo", "--seed", "1", *CHOSEN, threads=2)
+    done = run_edp(tmp_path, "demo", "--seed", "1", *CHOSEN)
     assert done.returncode == 0, done.stdout + done.stderr
     result = found(tmp_path, organs=("kidneys",))
     assert result.planted == 3

@@ -28,7 +28,7 @@ pytestmark = [
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = cohort.build(tmp_path_factory.mktemp("real") / "cohort", epochs=8, video_epochs=8)
     home = folder.parent / "home"
-    done = run_edp(home, "run", str(folder), threads=2)
+    done = run_edp(home, "run", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     return home
 

@@ -15,8 +15,20 @@ from edp_assets.report.build import build_report
 from edp_assets.report.names import cell_page, organ_page, scans_page
 from edp_assets.runner import bring_warehouse_up_to_date
 from edp_assets.storage import warehouse
+from edp_assets.storage.home import Home
+from edp_assets.storage.lake import Lake
 from edp_assets.storage.workspace import Workspace
-from edp_assets_tests.report.planted import EIDS, GENE, N_VARIANTS, ORGANS, SHOWN, Planted, filled, statistics
+from edp_assets_tests.report.planted import (
+    EIDS,
+    GENE,
+    N_VARIANTS,
+    ORGANS,
+    SHOWN,
+    Planted,
+    filled,
+    phenotypes,
+    statistics,
+)
 
 LIMIT = 5_000_000
 """Bytes of a page, scripts included."""
@@ -265,10 +277,18 @@ def test_build_report__a_synthetic_cohort_is_called_one_on_every_page(planted: P
 def test_build_report__of_a_home_of_an_earlier_version_is_built(planted: Planted) -> None:
     with warehouse.connect(planted.home.warehouse) as connection:
         connection.execute("ALTER TABLE evidence_hits_by_disease DROP COLUMN reason")
-    assert warehouse.lacks_columns(planted.home.warehouse)
+    assert warehouse.is_behind(planted.home.warehouse, planted.lake)
     bring_warehouse_up_to_date(Workspace(planted.home), print)
-    assert not warehouse.lacks_columns(planted.home.warehouse)
+    assert not warehouse.is_behind(planted.home.warehouse, planted.lake)
     assert build(planted)[1].exists()
+
+
+def test_bring_warehouse_up_to_date__of_a_home_that_was_moved_has_views_of_its_own_lake(planted: Planted) -> None:
+    moved = Home(planted.home.root.rename(planted.home.root.with_name("moved 'to' [another] place")))
+    bring_warehouse_up_to_date(Workspace(moved), print)
+    assert not warehouse.is_behind(moved.warehouse, Lake(moved.lake))
+    rows = warehouse.query(moved.warehouse, "SELECT count(*) AS n FROM gwas_summary_stats")
+    assert rows["n"][0] == N_VARIANTS * sum(len(phenotypes(*cell)) for cell in SHOWN)
 
 
 def test_build_report__the_untrained_control_is_no_discovery(planted: Planted) -> None:

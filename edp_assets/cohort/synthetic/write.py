@@ -59,13 +59,13 @@ path = "genotypes/chr{{chromosome}}.bed"
 [labels]
 codes = {codes}
 level = 3
-min_cases = 20
+min_cases = {min_cases}
 [labels.sets.medication]
 table = "medication.csv"
 labels = ["metformin"]
 # A cohort of 1,200 has few cases: the paper's 2% of them would be one.
 [few_shot]
-codes = ["K76"]
+codes = {few_shot}
 fraction = 0.2
 
 {organs}
@@ -94,7 +94,7 @@ checkpoint_seconds = 20
 [encoders.untrained]
 [evidence]
 scans = 1200
-unadjusted_codes = ["N18", "I50"]
+unadjusted_codes = {unadjusted}
 """
 ORGAN_TOML = """\
 [organs.{organ}]
@@ -107,6 +107,11 @@ adjust_for = {adjust_for}
 """
 # The first components of the kidneys' and the heart's embeddings are their size, which would decide every cluster.
 ADJUST_FOR = {"kidneys": ["embedding_pc1", "embedding_pc2"], "heart": ["embedding_pc1", "embedding_pc2"]}
+
+FEW_SHOT, UNADJUSTED = ("K76",), ("N18", "I50")
+"""Codes of which more is made, where the cohort is large enough for them to be studied."""
+MIN_CASES, MIN_CASES_OF_FEW, FEW_IMAGED = 20, 10, 600
+"""Least cases of a studied code, among the imaged; of a cohort of so few people a code of fewer is studied."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +258,13 @@ def _write_tables(folder: Path, seed: int, population: Population, scanned: NDAr
     organs = "\n".join(
         ORGAN_TOML.format(organ=organ, adjust_for=json.dumps(ADJUST_FOR.get(organ, []))) for organ in ORGANS
     )
-    (folder / "cohort.toml").write_text(COHORT_TOML.format(seed=seed, codes=codes, organs=organs))
+    min_cases = MIN_CASES_OF_FEW if len(scanned) < FEW_IMAGED else MIN_CASES
+    # One of the imaged withdraws, who may be a case.
+    studied = {code for code, has in cases.items() if has[scanned].sum() > min_cases}
+    named = {"few_shot": FEW_SHOT, "unadjusted": UNADJUSTED}
+    asked = {name: json.dumps([code for code in some if code in studied]) for name, some in named.items()}
+    text = COHORT_TOML.format(seed=seed, codes=codes, organs=organs, min_cases=min_cases, **asked)
+    (folder / "cohort.toml").write_text(text)
     drawn = {"seed": seed, "participants": people.height, "imaged": len(scanned)}
     (folder / TRUTH).write_text(json.dumps({**_truth(variants), **drawn}, indent=2) + "\n")
 

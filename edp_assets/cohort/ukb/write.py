@@ -72,7 +72,7 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
     fields = read_fields(exports, SCALARS, further, log)
     eids = _people(exports, fields, genotyped, withdrawn, report)
     files: dict[str, pl.DataFrame] = {
-        TABLES["participants"]: participants(fields, eids, report, _scanned(scans)),
+        TABLES["participants"]: participants(fields, eids, report, _scanned(scans, out)),
         TABLES["diagnoses"]: diagnoses(fields, eids, set().union(*(e.fields for e in exports)), report),
     }
     if (found := traits(fields, chosen, eids, report)) is not None:
@@ -85,8 +85,16 @@ def import_ukb(asked: Asked, log: Callable[[str], None]) -> Report:
     return report
 
 
-def _scanned(scans: pl.DataFrame | None) -> list[int]:
-    return [] if scans is None else scans["eid"].cast(pl.Int64).unique().to_list()
+def _scanned(scans: pl.DataFrame | None, out: Path) -> list[int]:
+    """Return who has scans: without images those of the earlier import, whose table stays."""
+    if scans is None:
+        path = out / TABLES["scans"]
+        if not path.exists():
+            raise ImportRefusedError(
+                f"{path}: wanted the scans of an earlier import, found no such file; give --images"
+            )
+        scans = pl.read_csv(path, columns=["eid"], infer_schema=False)
+    return scans["eid"].cast(pl.Int64, strict=False).drop_nulls().unique().to_list()
 
 
 def _withdrawn(asked: Asked, cohort: Cohort | None) -> frozenset[str]:

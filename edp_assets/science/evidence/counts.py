@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import polars as pl
-from scipy.special import gammainccinv, gammaincinv
 
 from edp_assets.science.genetics.loci import merge_loci, shared_loci
 
@@ -24,6 +23,8 @@ def poisson_interval(count: int, level: float = 0.95) -> tuple[float, float]:
     It tells how far a count of so few events goes by chance. Genes of one locus, and phenotypes of one organ, are not
     independent events, so that of such counts it is a lower bound of the uncertainty.
     """
+    from scipy.special import gammainccinv, gammaincinv  # a tenth of what the graph takes to load
+
     if count < 0:
         raise ValueError(f"wanted a count of 0 or more, found {count}")
     tail = (1 - level) / 2

@@ -179,6 +179,12 @@ def test_import_ukb__who_has_scans_came_to_imaging_whatever_the_exports_have(
     assert people["age"].to_list() == [None] * 6 + [56, 57]
     assert any(line.startswith("age of 6 people who came to imaging: field 21003 has none") for line in report.missing)
     assert any(line.startswith("age of 2 people without an imaging visit") for line in report.guessed)
+    written = (tmp_path / "cohort" / "participants.csv").read_bytes()
+    imported(tmp_path / "ukb.csv", update=True, images=(), genotypes=None)
+    assert (tmp_path / "cohort" / "participants.csv").read_bytes() == written
+    (tmp_path / "cohort" / "scans.csv").unlink()
+    with pytest.raises(ImportRefusedError, match=r"scans.csv: wanted the scans of an earlier import.*give --images"):
+        imported(tmp_path / "ukb.csv", update=True, images=(), genotypes=None)
 
 
 def test_import_ukb__absent_fields_are_told(imported: Import, frame: Frame, store: Store, tmp_path: Path) -> None:
