@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edp_assets.storage.disk import FullDiskError, is_full, told_full
+from edp_assets.storage.disk import explained
 from edp_assets.storage.home import Home
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ def _readable(function: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             if click.get_current_context().find_root().params["verbose"]:
                 raise
-            if is_full(error) and not isinstance(error, FullDiskError):
-                error = told_full(Home.from_environment().root, error)
-            raise _Failure(f"{error}" or type(error).__name__) from None
+            raise _Failure(explained(Home.from_environment().root, error)) from None
 
     return wrapped
 
@@ -272,14 +270,16 @@ def _table(title: str, frame: pl.DataFrame) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    # As Text: in a plain string rich takes [labels] for markup.
+    table = Table(title=Text(title), title_justify="left")
     for name, dtype in frame.schema.items():
         number = dtype.is_numeric()
         # Names of labels and reasons are read whole; figures are short.
-        table.add_column(name.replace("_", " "), justify="right" if number else "left", overflow="fold")
+        table.add_column(Text(name.replace("_", " ")), justify="right" if number else "left", overflow="fold")
     for row in frame.iter_rows():
-        table.add_row(*("" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
+        table.add_row(*(Text("" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v)) for v in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
@@ -291,8 +291,8 @@ def _table(title: str, frame: pl.DataFrame) -> None:
 def report() -> None:
     """Build the report from the warehouse."""
     home = Home.from_environment()
-    if not home.warehouse.exists():
-        raise _Failure(f"{home.warehouse} is not there: run `edp run COHORT` or `edp demo` first.")
+    if home.cohort_folder() is None:
+        raise _Failure(f"{home.root} holds nothing yet: run `edp run COHORT` or `edp demo` first.")
     from edp_assets.runner import bring_warehouse_up_to_date
     from edp_assets.storage.workspace import Workspace
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
 from edp_assets.cohort.icd10 import description
 from edp_assets.science.genetics.gwas_ssf import CHROMOSOME_NUMBERS, COLUMNS, write_metadata, write_statistics
+from edp_assets.settings import EncoderName
 from edp_assets.storage.cells import Cell, cell_of, file_name
 from edp_assets.storage.columns import phenotype_name
 from edp_assets.storage.lake import notes_of
@@ -113,11 +114,18 @@ def _stored(workspace: Workspace, asked: Asked) -> tuple[tuple[str, ...], Cell]:
         raise ExportError(f"{' and '.join(lacking)} must be given for {asked.method or 'EDPs'}")
     cell = cell_of({name: value for name, value in dimensions.items() if value is not None})
     if not workspace.lake.path(asset, cell).exists():
-        there = [" x ".join(key for _, key in stored) for stored in workspace.lake.cells(asset)]
-        more = f" and {len(there) - 20} more" if len(there) > 20 else ""
-        found = f"stored are {', '.join(there[:20])}{more}" if there else f"{'/'.join(asset)} has none stored yet"
-        raise ExportError(f"{_name(asked)}: no summary statistics are stored; {found}. `edp run` makes them")
+        raise ExportError(f"{_name(asked)}: no summary statistics are stored; {what_is_stored(workspace, asset)}")
     return asset, cell
+
+
+def what_is_stored(workspace: Workspace, asset: tuple[str, ...]) -> str:
+    """Return what is told where a partition of an asset is not stored: what there is, and what a run could make."""
+    if asset[0] not in (*get_args(EncoderName), *BASELINES, "hand_made"):
+        return f"no encoder is called {asset[0]}, they are {', '.join(get_args(EncoderName))}"
+    there = [" x ".join(key for _, key in stored) for stored in workspace.lake.cells(asset)]
+    more = f" and {len(there) - 20} more" if len(there) > 20 else ""
+    found = f"stored are {', '.join(there[:20])}{more}" if there else f"{'/'.join(asset)} has none stored yet"
+    return f"{found}. `edp run` makes them, of the organs, codes and encoders that cohort.toml has"
 
 
 def _trait(method: str) -> str | None:

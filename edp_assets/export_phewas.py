@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from edp_assets.export import Asked, ExportError
+from edp_assets.export import Asked, ExportError, what_is_stored
 from edp_assets.science.phenome.phesant import category_results, combined_results
 from edp_assets.science.phenome.results import counted_reasons
 from edp_assets.storage.cells import cell_of, file_name
@@ -34,7 +34,7 @@ def export_phewas(
     asset, cell = (asked.encoder, "phewas"), cell_of({"organ": asked.organ, "icd10": asked.icd10})
     name = f"{asked.encoder}, {asked.organ}, {asked.icd10}"
     if not workspace.lake.path(asset, cell).exists():
-        raise ExportError(f"{name}: no phenome-wide scan is stored; `edp run` makes it")
+        raise ExportError(f"{name}: no phenome-wide scan is stored; {what_is_stored(workspace, asset)}")
     results = workspace.lake.read(asset, cell)
     if not results.height and not _phenome(workspace).filter(pl.col("reason").is_null()).height:
         raise ExportError(

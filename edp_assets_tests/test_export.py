@@ -198,6 +198,10 @@ def test_export__counts_of_other_people_than_the_statistics_are_not_told(
             Asked("liver", "K76", "video_mae"),
             r"video_mae, liver, K76: .*; video_mae/gwas_summary_stats has none stored yet",
         ),
+        (
+            Asked("liver", "K76", "vit"),
+            "vit, liver, K76: .*; no encoder is called vit, they are mae, video",
+        ),
         (Asked("liver", "E11"), "E11: no phenotype has summary statistics; the table phenotype_selection says why"),
         (Asked("liver", "K76", method="island"), "island: no phenotype .*; the cell has classifier, clustering"),
         (Asked(None, "K76"), "--organ must be given for EDPs"),

@@ -88,7 +88,8 @@ def test_export_phewas__a_cohort_without_a_phenome_is_told_so(workspace: SimpleN
     ("asked", "told"),
     [
         (Asked("liver", None), "--organ and --icd10 must be given"),
-        (Asked("heart", "K76"), "mae, heart, K76: no phenome-wide scan is stored; `edp run` makes it"),
+        (Asked("heart", "K76"), "mae, heart, K76: no phenome-wide scan is stored; stored are .*K76 x liver"),
+        (Asked("heart", "K76", "vit"), "vit, heart, K76: no phenome-wide scan is stored; no encoder is called vit"),
         (Asked("liver", "K76", method="island"), "liver, K76: no phenotype of it was scanned"),
     ],
 )

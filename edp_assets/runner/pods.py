@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from dataclasses import astuple
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,7 @@ def _read(answer: Path) -> dict[Cell, Reason]:
     found: dict[str, Any] = json.loads(answer.read_text())
     if found["error"] is not None:
         raise StageFailedError(found["error"])
-    return {tuple((d, key) for d, key in cell): Reason(text, trace) for cell, text, trace in found["failed"]}
+    return {tuple((d, key) for d, key in cell): Reason(*why) for cell, *why in found["failed"]}
 
 
 def main(request: Path) -> None:
@@ -138,7 +139,7 @@ def main(request: Path) -> None:
     part = Part(Path(home), tuple(asset), tuple(tuple((d, key) for d, key in cell) for cell in cells), name)
     left: dict[str, Any] = {"error": None, "failed": []}
     try:
-        left["failed"] = [[cell, why.text, why.traceback] for cell, why in make(part).items()]
+        left["failed"] = [[cell, *astuple(why)] for cell, why in make(part).items()]
     except Exception as error:
         left["error"] = f"{error}" or type(error).__name__
     replace_text(request.with_name(f"{name}.answer.json"), json.dumps(left))

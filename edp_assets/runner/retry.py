@@ -30,11 +30,16 @@ def retry(choice: Choice, holding: Holding, keys: Mapping[str, Sequence[str]]) -
     # An asset below another one that failed is in that one's selection.
     first = [asset for asset in REGISTRY if asset in failed and not _above(asset) & failed]
     select = " or ".join(f'key:"{"/".join(asset)}"+' for asset in first)
+    if choice.select:
+        select = f"({choice.select}) and ({select})"
+    # What one is made from was not chosen, and is not there: without it the same would fail again.
+    lacking = {each.asset for each in holding.failed() if each.reason.missing}
+    above = [f'+key:"{"/".join(asset)}"' for asset in first if asset in lacking]
     return replace(
         choice,
         organs=_narrowest("organ", below, keys["organ"]),
         icd10=_narrowest("icd10", below, keys["icd10"]),
-        select=f"({choice.select}) and ({select})" if choice.select else select,
+        select=" or ".join([*above, f"({select})" if above else select]),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from edp_assets.storage.cells import MissingError
 from edp_assets.storage.lake import Cell
 
 REASON_LENGTH = 600
@@ -25,10 +26,12 @@ class Reason:
     Attributes:
         text: type and message of the exception at the root.
         traceback: where it came from.
+        missing: whether what it is made from was not there.
     """
 
     text: str
     traceback: str
+    missing: bool = False
 
     @classmethod
     def of(cls, error: BaseException) -> Reason:
@@ -38,7 +41,7 @@ class Reason:
             root = root.__cause__
         text = f"{type(root).__name__}: {root}" if str(root) else type(root).__name__
         shortened = text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}..."
-        return cls(shortened, "".join(traceback.format_exception(error)))
+        return cls(shortened, "".join(traceback.format_exception(error)), isinstance(root, MissingError))
 
     def __str__(self) -> str:
         return self.text

@@ -37,6 +37,10 @@ class LakeError(RuntimeError):
     """A file of the lake is missing or cannot be read."""
 
 
+class MissingError(LakeError):
+    """A file that another one is to be made from is not there."""
+
+
 class DamagedError(LakeError):
     """A stored file is not as it was written; it has been set aside, so that the next run makes it again."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edp_assets.seal import SealError, check_body, check_head
-from edp_assets.storage.cells import ASIDE, Location, fetch, said, set_aside, stored_files
+from edp_assets.storage.cells import ASIDE, Location, MissingError, fetch, said, set_aside, stored_files
 from edp_assets.storage.disk import full_disk_told
 from edp_assets.storage.lake import Cell, DamagedError, LakeError, Provenance, cell_path
 
@@ -117,7 +117,7 @@ class Checkpoints:
         except FileNotFoundError:
             if path.with_name(path.name + ASIDE).exists():
                 raise DamagedError(asset, cell, path, "found when it was read") from None
-            raise LakeError(f"{path} is not there: materialise {said(asset, cell)} first") from None
+            raise MissingError(f"{path} is not there: materialise {said(asset, cell)} first") from None
         except ValueError as error:
             raise self._damaged(asset, cell, str(error)) from None
         if why is not None:

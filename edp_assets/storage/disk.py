@@ -1,4 +1,4 @@
-"""A full disk, told: which file could not be written, how much is free, what to do."""
+"""What the system refuses, told: which file could not be written, why, what to do; of a full disk how much is free."""
 
 from __future__ import annotations
 
@@ -35,6 +35,19 @@ def told_full(path: Path, error: BaseException) -> FullDiskError:
         f"{path} could not be written: the disk is full ({_free(path)}; {str(error).splitlines()[0]}). "
         "Free some space and run again: what is stored stays, nothing half-written is left, and the run goes on."
     )
+
+
+def explained(root: Path, error: BaseException) -> str:
+    """Return what a user is told of a failure at a home: the system's own words name no remedy."""
+    if is_full(error) and not isinstance(error, FullDiskError):
+        error = told_full(root, error)
+    if isinstance(error, OSError) and error.filename is not None:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            remedy = "give the right to who runs edp, or set EDP_HOME to a folder that may be written"
+            return f"{error.filename}: wanted to read or write it, found: {error.strerror}; {remedy}"
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            return f"{error.filename}: wanted a folder, found a file ({error.strerror}); move it away and run again"
+    return f"{error}" or type(error).__name__
 
 
 def is_full(error: BaseException) -> bool:

@@ -135,7 +135,7 @@ class Home:
         if bound is not None and bound != cohort.resolve():
             remedy = "One EDP_HOME holds one cohort: set EDP_HOME to another folder for this one."
             if not bound.exists():
-                remedy = f"If that folder, which is gone, was moved here, remove {self._pointer} and run again."
+                remedy = f"If {bound}, which is gone, was moved here, remove {self._pointer} and run again."
             raise HomeError(f"{self.root} holds the cohort {bound}, and {cohort.resolve()} was asked for. {remedy}")
         if bound is None:
             replace_text(self._pointer, json.dumps({"cohort": str(cohort.resolve())}))

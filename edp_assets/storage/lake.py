@@ -27,6 +27,7 @@ from edp_assets.storage.cells import (
     DamagedError,
     LakeError,
     Location,
+    MissingError,
     cell_of,
     cell_path,
     fetch,
@@ -269,7 +270,7 @@ class Lake:
         except FileNotFoundError:
             if path.with_name(path.name + ASIDE).exists():
                 raise DamagedError(asset, cell, path, "found when it was read") from None
-            raise LakeError(f"{path} is not there: materialise {said(asset, cell)} first") from None
+            raise MissingError(f"{path} is not there: materialise {said(asset, cell)} first") from None
         except UNREADABLE as error:
             why = damage(path)
             if why is None:  # whatever it was, it was not the file

@@ -70,6 +70,16 @@ def test_run__again_makes_exactly_what_failed_and_what_stands_below(planted: Pla
     assert edp_run(planted).made == {}
 
 
+def test_run__what_failed_for_want_of_what_was_not_chosen_is_retried_with_it(planted: Planted) -> None:
+    edp_run(planted, select="icd10_codes")
+    first = edp_run(planted, select='key:"planted/scores"')
+    assert "MissingError" in first.failed[0].reason.text
+    assert first.retry is not None
+    assert first.retry.select == '+key:"planted/scores" or ((key:"planted/scores") and (key:"planted/scores"+))'
+    outcome = run(Workspace(planted.home), first.retry, lambda line: None)
+    assert (outcome.failed, outcome.made) == ([], {"icd10_cases": 20, "planted/scores": 40})
+
+
 def test_run__a_cell_whose_input_cannot_be_read_is_a_failed_cell(planted: Planted) -> None:
     edp_run(planted)
     lake = Workspace(planted.home).lake

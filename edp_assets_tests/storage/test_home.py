@@ -17,6 +17,9 @@ def test_bind__a_second_cohort_is_refused(tmp_path: Path) -> None:
     home.bind(tmp_path / "a")
     home.bind(tmp_path / "a")
     assert home.cohort_folder() == tmp_path / "a"
+    with pytest.raises(HomeError, match=r"a, which is gone, was moved here, remove .*cohort\.json"):
+        home.bind(tmp_path / "b")
+    (tmp_path / "a").mkdir()
     with pytest.raises(HomeError, match="One EDP_HOME holds one cohort"):
         home.bind(tmp_path / "b")
 
