@@ -17,6 +17,7 @@ from edp_assets.report.results import Results
 from edp_assets.report.scans import scans
 from edp_assets.report.site import Page, write_site
 from edp_assets.report.sources import Sources
+from edp_assets.storage.figure_files import figure_files
 from edp_assets.storage.workspace import Workspace
 
 
@@ -32,6 +33,8 @@ def build_report(workspace: Workspace, say: Callable[[str], None]) -> Path:
     sources = Sources(workspace, Results(home.warehouse), Lineage(workspace, REGISTRY))
     with home.making(("report",), [()]):
         done = write_site(home.report, pages(sources))
+    if lost := sum(not (home.root / path).exists() for each in figure_files(home.warehouse).values() for path in each):
+        say(f"{lost} figures are not there any more: pages are without them until `edp run` draws them again")
     seconds = time.monotonic() - started
     say(f"report: {done.written} pages written, {done.current} current, {done.removed} removed, in {seconds:.1f} s")
     return home.report / INDEX

@@ -20,6 +20,7 @@ import polars as pl
 from edp_assets.cohort.config import CHROMOSOMES, Cohort, load_cohort
 from edp_assets.cohort.tables import read_participants, read_scans
 from edp_assets.settings import Settings
+from edp_assets.storage import figure_files
 from edp_assets.storage.checkpoints import Checkpoints
 from edp_assets.storage.home import Home, HomeError
 from edp_assets.storage.lake import Cell, Lake, Provenance
@@ -114,6 +115,10 @@ class Workspace:
         return Lake(self.home.stored("lake"), self.home.scratch)
 
     @cached_property
+    def _figures(self) -> figure_files.FigureFiles:
+        return figure_files.figure_files(self.home.warehouse)
+
+    @cached_property
     def checkpoints(self) -> Checkpoints:
         """The trained encoders."""
         return Checkpoints(self.home.stored("checkpoints"), self.home.checkpoints)
@@ -154,6 +159,8 @@ class Workspace:
     def stale_cells(self, spec: StageSpec, cells: Sequence[Cell], *, anew: bool = False) -> dict[Cell, list[str]]:
         """Return those of the cells that are not stored, or not made from what is there now, and what has changed.
 
+        Nor is one current whose figures were deleted.
+
         Args:
             spec: the asset.
             cells: of it.
@@ -162,9 +169,12 @@ class Workspace:
         fingerprints = Fingerprints(self, spec)
         stored = self.provenances(spec.asset, list(cells))
         stale = {}
+        figures = self._figures if spec.table in figure_files.TABLES else {}
         for cell in cells:
             provenance, now = stored.get(cell), fingerprints.of(cell)
-            if provenance is None or provenance.inputs != now:
+            if provenance is not None and figure_files.deleted(self.home.root, figures, spec.asset, cell):
+                stale[cell] = ["figures that were deleted"]
+            elif provenance is None or provenance.inputs != now:
                 why = why_stale(provenance, now)
                 snapshot = set(why) <= {f"input {name}" for name in spec.snapshot_of}
                 kept = spec.kept_despite and provenance and self._is_kept(fingerprints, cell, provenance)
