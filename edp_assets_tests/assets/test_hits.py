@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from edp_assets.assets.association import ASSOCIATIONS
-from edp_assets.assets.hits import leads_function, people_of_basis
+from edp_assets.assets.hits import leads_function, people_of_basis, significant
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.settings import Settings
 from edp_assets.storage.lake import Lake, Stored, cell_of
@@ -79,3 +79,17 @@ def test_lead_variants__none_opens_no_genotypes(workspace: SimpleNamespace) -> N
     workspace.lake.write(STATISTICS, CELL, "gwas_summary_stats", Stored(empty("gwas_summary_stats")), "")
     workspace.cohort = None
     assert leads(workspace, clumping="ld") == []
+
+
+def test_significant__is_of_each_phenotype_by_itself(workspace: SimpleNamespace) -> None:
+    stored = Partition(workspace.lake, STATISTICS, CELL).scan().collect()
+    parts = [
+        stored.with_columns(
+            method=pl.lit("clustering"), cluster=pl.lit(cluster, pl.Int32), rsid=pl.lit(f"of {cluster}")
+        )
+        for cluster in (0, 1)
+    ]
+    workspace.lake.write(STATISTICS, CELL, "gwas_summary_stats", Stored(pl.concat([stored, *parts])), "")
+    found = significant(Partition(workspace.lake, STATISTICS, CELL), 7.3)
+    assert [frame["rsid"].to_list() for frame in found] == [["rs0", "rs2"], ["of 0"] * 2, ["of 1"] * 2]
+    assert leads(workspace) == [("rs0", 1000, 3000), ("of 0", 1000, 3000), ("of 1", 1000, 3000)]

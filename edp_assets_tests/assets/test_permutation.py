@@ -71,7 +71,5 @@ def test_permuted_labels__of_too_few_people_are_none(tmp_path: Path) -> None:
     embeddings = vectors(EIDS[:40], Z[:40], "mae", "liver")  # a fifth of them are twice the folds
     run = StageRun(ORGAN, REGISTRY["mae", "permuted_labels"].spec, where)
     nothing = Partitions(where.lake, ("mae", "embedding_associations"), [])
-    stored = permuted_labels(
-        run, embeddings, basis(), nothing, Partition(where.lake, ("mae", "loco_basis"), ORGAN)
-    )
+    stored = permuted_labels(run, embeddings, basis(), nothing, Partition(where.lake, ("mae", "loco_basis"), ORGAN))
     assert (stored.frames.height, stored.metadata) == (0, {"draws": 0, "selected": 0})
