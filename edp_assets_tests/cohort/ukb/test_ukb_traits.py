@@ -137,6 +137,14 @@ def test_answers__written_as_whole_or_decimal_numbers_are_the_same(monkeypatch: 
     assert (made.values.name, made.values.to_list()) == ("6138-2#1", [1, 1, 1, None, None])
 
 
+def test_traits__a_field_and_its_column_are_one_trait(
+    imported: Callable[..., Any], frame: Callable[..., pl.DataFrame], store: Callable[..., Path], tmp_path: Path
+) -> None:
+    imported(store(frame("rap"), tmp_path / "ukb.csv"), traits=("30760", "30760-0.0"))
+    assert pl.read_parquet(tmp_path / "cohort" / "traits.parquet").columns == ["eid", "30760-0.0"]
+    assert pl.read_csv(tmp_path / "cohort" / "traits_dictionary.csv")["trait"].to_list() == ["30760-0.0"]
+
+
 def test_traits__a_negative_number_among_fractions_is_a_value_of_the_mean(
     imported: Callable[..., Any], frame: Callable[..., pl.DataFrame], store: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""How homogeneous clusterings are in the studied codes, against scikit-learn's measure of each code."""
+"""What embeddings hold, each row of whom it is of; how homogeneous clusterings are, by scikit-learn's measure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import homogeneity_score
 
-from edp_assets.assets.evidence import ALTERNATIVES, clusterings
+from edp_assets.assets.evidence import ALTERNATIVES, _rows, clusterings
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.settings import Settings
 from edp_assets.storage.lake import Lake, Stored, cell_of
@@ -51,3 +51,25 @@ def test_clusterings__are_scikit_learns_homogeneity_over_the_codes_that_vary(tmp
         wanted = [homogeneity_score(codes[code], labels) for code in ("K76", "E11")]
         assert row["homogeneity"] == pytest.approx(np.mean(wanted))
     assert found["homogeneity"][0] > 0.3 > 0.1 > found["homogeneity_by_chance"].max()
+
+
+def test_rows__are_of_who_has_the_target_and_only_embeddings_collapse() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(N, 6))
+    age = [None if i < 30 else 60 + 5 * z[i, 0] for i in range(N)]
+    people = pl.DataFrame({"eid": EIDS, "volume_ml": 1500 + 100 * z[:, 1], "age": age})
+    flat = np.outer(z[:, 0], np.ones(6)) + 1e-3 * z
+    features = {("mae", "embedding"): z, ("video_mae", "embedding"): flat, ("mae", "untrained encoder"): flat,
+                (None, "organ volume"): people["volume_ml"].to_numpy()[:, None]}  # fmt: skip
+    run = StageRun(ORGAN, REGISTRY["evidence", "encoder_quality"].spec, SimpleNamespace(settings=Settings()))
+    rows = {(row["encoder"], row["features"], row["target"]): row for row in _rows(run, people, features)}
+    assert len(rows) == 7  # volume is not predicted from volume
+    assert {target: row["participants"] for (*_, target), row in rows.items()} == {"volume_ml": N, "age": N - 30}
+    assert {key[:2] for key, row in rows.items() if row["collapsed"]} == {("video_mae", "embedding")}
+    assert min(rows["mae", "embedding", target]["pearson_r"] for target in ("age", "volume_ml")) > 0.95
+    assert (
+        rows["video_mae", "embedding", "age"]["pearson_r"] > 0.95 > 0.5 > rows[None, "organ volume", "age"]["pearson_r"]
+    )
+    few = people.with_columns(age=pl.when(pl.int_range(N) < 19).then(pl.col("volume_ml")))
+    (row,) = [row for row in _rows(run, few, {("mae", "embedding"): z}) if row["target"] == "age"]
+    assert (row["participants"], row.get("pearson_r")) == (19, None)
