@@ -174,9 +174,10 @@ def test_adjustment_genes__are_the_classifier_s_by_the_stronger_variant(tmp_path
         return {**place, "neg_log_10_p_value": p, **more}
 
     # Two variants of one place and name are one, the first of them the stronger.
-    before = statistics("unadjusted_gwas_summary_stats", variant(1, 9.0), variant(1, 2.0), variant(2, 8.0))
+    rows = (variant(1, 9.0), variant(1, 2.0), variant(2, 5.0), variant(3, 8.0))
+    before = statistics("unadjusted_gwas_summary_stats", *rows)
     after = statistics("gwas_summary_stats", variant(1, 3.0), variant(2, 12.0), variant(1, 50.0, **cluster))
-    hits = [[variant(1, 9.0, gene="GONE"), variant(2, 8.0, gene="KEPT"), variant(1, 9.0, gene=None)],
+    hits = [[variant(1, 9.0, gene="GONE"), variant(3, 8.0, gene="KEPT"), variant(1, 9.0, gene=None)],
             [variant(2, 12.0, gene="KEPT"), variant(1, 50.0, gene="OTHER", **cluster)]]  # fmt: skip
     hits_before, hits_after = (
         pl.DataFrame([{**LABEL, **row} for row in rows], schema=empty("gene_hits").schema) for rows in hits
@@ -185,7 +186,7 @@ def test_adjustment_genes__are_the_classifier_s_by_the_stronger_variant(tmp_path
     found = conform(stored.frames, "adjustment_genes")
     columns = ["gene", "rsid", "neg_log_10_p_before", "neg_log_10_p_after", "hit_before", "hit_after"]
     assert found.select(columns).rows() == [
-        ("KEPT", "rs2", 8.0, 12.0, True, True), ("GONE", "rs1", 9.0, 3.0, True, False)
+        ("KEPT", "rs2", 5.0, 12.0, True, True), ("GONE", "rs1", 9.0, 3.0, True, False)
     ]  # fmt: skip
     assert stored.metadata == {"gone": 1, "kept": 1, "new": 0}
 

@@ -73,6 +73,8 @@ def test_lead_variants__by_distance(workspace: SimpleNamespace) -> None:
 def test_lead_variants__by_ld_in_the_people_associated(workspace: SimpleNamespace) -> None:
     assert leads(workspace, clumping="ld") == [("rs0", 1000, 2000), ("rs2", 3000, 3000)]
     assert leads(workspace, clumping="ld", max_p=1e-6) == [("rs0", 1000, 1000), ("rs2", 3000, 3000)]
+    # Members of stricter p than a lead's own lose no lead.
+    assert leads(workspace, clumping="ld", max_p=1e-10) == [("rs0", 1000, 1000), ("rs2", 3000, 3000)]
 
 
 def test_lead_variants__none_opens_no_genotypes(workspace: SimpleNamespace) -> None:
