@@ -70,16 +70,6 @@ def encoder_quality(
     return Stored(pl.DataFrame(rows, schema=empty("encoder_quality").schema), metadata=metadata)
 
 
-@stage(
-    "evidence/clusterings",
-    group="evidence",
-    dimensions=("organ",),
-    table="clusterings",
-    inputs={"icd10_cases": cohort.icd10_cases, **ALTERNATIVES},
-    streamed=tuple(ALTERNATIVES),
-    settings=("clustering",),
-    kinds={"scikitlearn"},
-)
 def clusterings(run: StageRun, icd10_cases: Partitions, **alternatives: Partition) -> Stored:
     """How homogeneous in the studied codes the clusters of Leiden, k-means and agglomerative are (section 4)."""
     from edp_assets.science.phenotypes.clusters import homogeneity
@@ -110,6 +100,18 @@ def clusterings(run: StageRun, icd10_cases: Partitions, **alternatives: Partitio
                 }
             )
     return Stored(pl.DataFrame(rows, schema=empty("clusterings").schema))
+
+
+stage(
+    "evidence/clusterings",
+    group="evidence",
+    dimensions=("organ",),
+    table="clusterings",
+    inputs={"icd10_cases": cohort.icd10_cases, **ALTERNATIVES},
+    streamed=tuple(ALTERNATIVES),
+    settings=("clustering",),
+    kinds={"scikitlearn"},
+)(clusterings)
 
 
 def _rows(

@@ -22,6 +22,7 @@ from edp_assets.assets.encoders import adjusted_embeddings, adjustment_factors, 
 from edp_assets.assets.hits import gene_hits
 from edp_assets.assets.phenotypes import score_frame
 from edp_assets.assets.stage import REGISTRY, StageRun
+from edp_assets.settings import Settings
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Lake, Stored, cell_of
 from edp_assets.storage.schemas import conform, empty
@@ -155,6 +156,39 @@ def test_adjustment_figures__one_above_the_other(made: Made) -> None:
     path = "report/figures/mae/liver/K76/adjustment/figure_5-K76.png"
     assert table.select("figure", "icd10", "path").rows() == [("figure_5", "K76", path)]
     assert (made.where.home.root / path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_adjustment_genes__are_the_classifier_s_by_the_stronger_variant(tmp_path: Path) -> None:
+    settings = Settings.from_toml({"organs": {"liver": {"adjust_for": ["age"]}}})
+    where = SimpleNamespace(settings=settings, lake=Lake(tmp_path / "lake"))
+    cluster = {"method": "clustering", "cluster": 0}
+
+    def statistics(name: str, *rows: dict[str, Any]) -> Partition:
+        usual = {**LABEL, "chromosome": "1", "effect_allele": "A", "other_allele": "G", "effect_allele_frequency": 0.3,
+                 "beta": 0.1, "standard_error": 0.1, "n": 9}  # fmt: skip
+        frame = pl.DataFrame([{**usual, **row} for row in rows], schema=empty(name).schema)
+        return store(where, name, Stored(frame))
+
+    def variant(number: int, p: float, **more: Any) -> dict[str, Any]:
+        place = {"chromosome": "1", "base_pair_location": 100 * number, "rsid": f"rs{number}"}
+        return {**place, "neg_log_10_p_value": p, **more}
+
+    # Two variants of one place and name are one, the first of them the stronger.
+    rows = (variant(1, 9.0), variant(1, 2.0), variant(2, 5.0), variant(3, 8.0))
+    before = statistics("unadjusted_gwas_summary_stats", *rows)
+    after = statistics("gwas_summary_stats", variant(1, 3.0), variant(2, 12.0), variant(1, 50.0, **cluster))
+    hits = [[variant(1, 9.0, gene="GONE"), variant(3, 8.0, gene="KEPT"), variant(1, 9.0, gene=None)],
+            [variant(2, 12.0, gene="KEPT"), variant(1, 50.0, gene="OTHER", **cluster)]]  # fmt: skip
+    hits_before, hits_after = (
+        pl.DataFrame([{**LABEL, **row} for row in rows], schema=empty("gene_hits").schema) for rows in hits
+    )
+    stored = adjustment_genes(run_of(where, "adjustment_genes"), before, after, hits_before, hits_after)
+    found = conform(stored.frames, "adjustment_genes")
+    columns = ["gene", "rsid", "neg_log_10_p_before", "neg_log_10_p_after", "hit_before", "hit_after"]
+    assert found.select(columns).rows() == [
+        ("KEPT", "rs2", 5.0, 12.0, True, True), ("GONE", "rs1", 9.0, 3.0, True, False)
+    ]  # fmt: skip
+    assert stored.metadata == {"gone": 1, "kept": 1, "new": 0}
 
 
 @pytest.fixture

@@ -171,6 +171,14 @@ def test_hits_by_organ__sources_side_by_side(organ: Organ) -> None:
     ]
 
 
+def test_hits_by_organ__a_code_whose_hits_are_not_stored_is_told_once(organ: Organ) -> None:
+    organ.codes = organ.codes.with_columns(studied=pl.lit(value=True), retired=pl.lit(value=False))
+    organ.remove("mae", "gene_hits", {"icd10": "R99", "organ": "liver"})
+    found = organ.made(hits_by_organ, organ_volumes=pl.DataFrame({"eid": ["1", "2"]})).frames
+    columns = ["source", "codes_not_counted", "phenotypes", "genes"]
+    assert found.select(columns).rows()[:2] == [("mae", 1, 3, 2), ("organ_volume", 0, 1, 1)]
+
+
 def test_closing_tables__are_those_of_the_assets(organ: Organ) -> None:
     organ.made(hits_by_disease)
     organ.made(hits_by_organ, organ_volumes=pl.DataFrame({"eid": ["1", "2"]}))
@@ -251,6 +259,27 @@ def test_age__each_organ_and_all_together_beside_the_controls(tmp_path: Path) ->
     paper = dict(found.filter(organ="liver").select("features", "paper_mean_absolute_error").iter_rows())
     assert paper == {"mae": 4.2, "organ_volume": 18.3, "organ_measures": None, "mean": None}
     assert (found["mean_absolute_error_low"] <= found["mean_absolute_error_high"]).all()
+
+
+def test_age__is_of_those_who_have_the_features_and_an_age(tmp_path: Path) -> None:
+    scanned = Scanned(tmp_path)
+    heart = scanned.cells[0]
+    fewer = scanned.lake.read(("mae", "embeddings"), heart).filter(pl.col("eid") >= "0100").reverse()
+    scanned.lake.write(("mae", "embeddings"), heart, "embeddings", Stored(fewer), "")
+    participants = pl.DataFrame({"eid": scanned.eids[::-1], "age": [*[None] * 40, *scanned.age[-41::-1]]})
+    measures = Partitions(scanned.lake, ("organ_measures",), scanned.cells)
+    found = age(scanned.run("age", (), synthetic=True), participants, measures, **scanned.embeddings()).frames
+    people = {(f, o): n for f, o, n in found.select("features", "organ", "participants").iter_rows()}
+    assert {place: people["mae", place] for place in ("heart", "liver", "combined")} == {
+        "heart": 160, "liver": 250, "combined": 160
+    }  # fmt: skip
+    assert people["organ_volume", "combined"] == 250
+    of = {(row["features"], row["organ"]): row for row in found.iter_rows(named=True)}
+    assert of["mae", "combined"]["mean_absolute_error"] < 0.2
+    # Over the people of both: so nearly the difference of the two means.
+    below, volume = of["mae", "heart"], of["organ_volume", "heart"]["mean_absolute_error"]
+    assert below["error_below_volume"] == pytest.approx(volume - below["mean_absolute_error"], abs=0.6)
+    assert below["error_below_volume_low"] < below["error_below_volume"] < below["error_below_volume_high"]
 
 
 def test_volume__from_embeddings_and_from_nothing(tmp_path: Path) -> None:

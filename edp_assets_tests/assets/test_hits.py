@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from edp_assets.assets.association import ASSOCIATIONS
-from edp_assets.assets.hits import leads_function, people_of_basis
+from edp_assets.assets.hits import leads_function, people_of_basis, significant
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.settings import Settings
 from edp_assets.storage.lake import Lake, Stored, cell_of
@@ -73,9 +73,25 @@ def test_lead_variants__by_distance(workspace: SimpleNamespace) -> None:
 def test_lead_variants__by_ld_in_the_people_associated(workspace: SimpleNamespace) -> None:
     assert leads(workspace, clumping="ld") == [("rs0", 1000, 2000), ("rs2", 3000, 3000)]
     assert leads(workspace, clumping="ld", max_p=1e-6) == [("rs0", 1000, 1000), ("rs2", 3000, 3000)]
+    # Members of stricter p than a lead's own lose no lead.
+    assert leads(workspace, clumping="ld", max_p=1e-10) == [("rs0", 1000, 1000), ("rs2", 3000, 3000)]
 
 
 def test_lead_variants__none_opens_no_genotypes(workspace: SimpleNamespace) -> None:
     workspace.lake.write(STATISTICS, CELL, "gwas_summary_stats", Stored(empty("gwas_summary_stats")), "")
     workspace.cohort = None
     assert leads(workspace, clumping="ld") == []
+
+
+def test_significant__is_of_each_phenotype_by_itself(workspace: SimpleNamespace) -> None:
+    stored = Partition(workspace.lake, STATISTICS, CELL).scan().collect()
+    parts = [
+        stored.with_columns(
+            method=pl.lit("clustering"), cluster=pl.lit(cluster, pl.Int32), rsid=pl.lit(f"of {cluster}")
+        )
+        for cluster in (0, 1)
+    ]
+    workspace.lake.write(STATISTICS, CELL, "gwas_summary_stats", Stored(pl.concat([stored, *parts])), "")
+    found = significant(Partition(workspace.lake, STATISTICS, CELL), 7.3)
+    assert [frame["rsid"].to_list() for frame in found] == [["rs0", "rs2"], ["of 0"] * 2, ["of 1"] * 2]
+    assert leads(workspace) == [("rs0", 1000, 3000), ("of 0", 1000, 3000), ("of 1", 1000, 3000)]

@@ -89,6 +89,43 @@ def test_score_correlations__find_what_the_score_goes_with(workspace: Any) -> No
     assert found.filter(method="clustering", with_what="age")["pearson_r"].item() > 0.5
 
 
+def test_score_correlations__the_strongest_may_be_inverse_and_people_stand_in_any_order(workspace: Any) -> None:
+    lake, low = workspace.lake, Z[:, 0] < np.quantile(Z[:, 0], 0.3)
+    codes = {"K76": Z[:, 0] > 2, "E11": Z[:, 1] > 1, "LOW": low} | {
+        f"A{k:02d}": RNG.uniform(size=N) < 0.3 for k in range(STRONGEST + 5)
+    }
+    cells = [cell_of({"organ": "liver", "icd10": code}) for code in ("E11", "K76")]
+    for cell, frame in zip(cells, (scores("E11").reverse(), scores()), strict=True):
+        put(workspace, ("mae", "edp_scores"), cell, "edp_scores", frame)
+    for code, ill in codes.items():
+        frame = pl.DataFrame({"icd10": code, "eid": [e for e, one in zip(EIDS, ill, strict=True) if one]})
+        put(workspace, ("icd10_cases",), cell_of({"icd10": code}), "icd10_cases", frame)
+    about = {"cases": 1, "cases_imaged": 1, "label_set": "icd10", "chapter": "", "description": ""}
+    table = pl.DataFrame({"icd10": list(codes), "studied": True, "retired": False, **about})
+    surface, water = RNG.normal(size=(2, N))
+    measures = {"eid": EIDS[::-1], "organ": "liver", "volume_ml": 1000 + 100 * Z[::-1, 2], "surface_cm2": surface[::-1],
+                "mean_intensity": [[1.0, w] for w in water[::-1]], "fat_fraction": 0.5}  # fmt: skip
+    columns = {"eid": pl.Series(EIDS), "age": pl.Series(60 - Z[:, 1])}
+    stored = score_correlations(
+        StageRun(ORGAN, REGISTRY["mae", "score_correlations"].spec, workspace),
+        Partitions(lake, ("mae", "edp_scores"), cells),
+        conform(pl.DataFrame(measures), "organ_measures"),
+        empty("participants").clear(N).with_columns(**columns),
+        table,
+        Partitions(lake, ("icd10_cases",), lake.cells(("icd10_cases",))),
+    )
+    found = conform(stored.frames, "score_correlations").filter(method="classifier")
+    wanted = {"LOW": low, "organ_volume": Z[:, 2], "organ_surface": surface, "age": -Z[:, 1], "K76": codes["K76"]}
+    for code in ("K76", "E11"):
+        of_code = dict(found.filter(icd10=code).select("with_what", "pearson_r").iter_rows())
+        for name, values in wanted.items():
+            assert of_code[name] == pytest.approx(np.corrcoef(Z[:, 0], values)[0, 1]), (code, name)
+    told = found.filter(icd10="K76", kind="icd10")["with_what"].to_list()
+    assert (len(told), told[0]) == (STRONGEST + 1, "K76")
+    every = {name: abs(np.corrcoef(Z[:, 0], ill)[0, 1]) for name, ill in codes.items() if name != "K76"}
+    assert told[1:] == sorted(every, key=every.__getitem__, reverse=True)[:STRONGEST]
+
+
 def drawn(workspace: Any, *genes: str | None) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Run the figures of one cell whose classifier hits these genes."""
     cell = cell_of({"organ": "liver", "icd10": "K76"})

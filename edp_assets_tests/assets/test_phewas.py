@@ -9,10 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from edp_assets.assets import phewas_scan
 from edp_assets.assets.phenome import phenome_dictionary, phenome_traits, read_dictionary, read_values
-from edp_assets.assets.phewas import PHEWAS, phewas, phewas_figures
+from edp_assets.assets.phewas import PHEWAS, _count, phewas, phewas_figures
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.science.phenome.scan import PhenomeScan
+from edp_assets.settings import Settings
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Cell, Stored, cell_of
 from edp_assets.storage.schemas import conform, empty
@@ -103,7 +105,12 @@ def scores(cell: Cell, *columns: np.ndarray) -> pl.DataFrame:
     return pl.concat([empty("edp_scores"), *(conform(frame, "edp_scores") for frame in rows)])
 
 
-def scanned(workspace: Workspace, cells: dict[Cell, list[np.ndarray]], relatives: pl.DataFrame) -> Any:
+def scanned(
+    workspace: Workspace,
+    cells: dict[Cell, list[np.ndarray]],
+    relatives: pl.DataFrame,
+    participants: pl.DataFrame = PARTICIPANTS,
+) -> Any:
     """Scan cells of these scores; return the tables of the cells and what is told of each."""
     dictionary, traits = phenome(workspace)
     partitions = []
@@ -111,7 +118,7 @@ def scanned(workspace: Workspace, cells: dict[Cell, list[np.ndarray]], relatives
         workspace.lake.write(("mae", "edp_scores"), cell, "edp_scores", Stored(scores(cell, *columns)), "")
         partitions.append(Partition(workspace.lake, ("mae", "edp_scores"), cell))
     runs = [StageRun(cell, PHEWAS["mae"].spec, workspace) for cell in cells]
-    shared = [[each] * len(cells) for each in (PARTICIPANTS, relatives, dictionary, traits)]
+    shared = [[each] * len(cells) for each in (participants, relatives, dictionary, traits)]
     together = phewas(runs, partitions, *shared)
     parts: list[list[pl.DataFrame]] = [[empty("phewas")] for _ in cells]
     for place, frame in together.frames:
@@ -202,6 +209,86 @@ def test_phewas__a_changed_trait_is_tested_and_the_others_are_taken_over(
     (fresh,), _ = scanned(workspace, cells, empty("relatives"))
     assert mixed.drop("source").equals(fresh.drop("source"))
     assert not mixed.equals(before)
+
+
+def test_phewas__what_a_result_rests_on_is_tested_again_where_it_changes(workspace: Workspace) -> None:
+    cells, none = {CELL: [LATENT]}, empty("relatives")
+    (before,), _ = scanned(workspace, cells, none)
+    workspace.lake.write(("mae", "phewas"), CELL, "phewas", Stored(before), "")
+    older = PARTICIPANTS.with_columns(age=pl.col("age") + 10 * pl.Series(LATENT))
+    (aged,), (told,) = scanned(workspace, cells, none, older)
+    assert told["results_taken_over"] == 0
+    p = [frame.filter(trait="fat")["neg_log_10_p_value"].item() for frame in (before, aged)]
+    assert p[0] > p[1] + 3  # age tells of the latent now
+    folder = workspace.cohort.folder
+    described = (folder / "dictionary.csv").read_text()
+    (folder / "dictionary.csv").write_text(described.replace("steps,Steps,ordinal", "steps,Steps,categorical"))
+    (other,), (told,) = scanned(workspace, cells, none)
+    assert told["results_taken_over"] == 7
+    assert other.filter(trait="steps")["model"].item() == "multinomial"
+    (folder / "cohort.toml").write_text(TOML + "min_cases = 690\n")
+    (fewer,), (told,) = scanned(Workspace(workspace.home), cells, none)
+    assert told["results_taken_over"] == 0
+    assert fewer.filter(trait="phecode:571.5")["reason"].item() == f"{len(CASES) - (EIDS[0] in CASES)} cases: " \
+        "at least 690 are needed"  # fmt: skip
+
+
+def test_phewas__traits_of_several_blocks_are_as_those_of_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (whole,), _ = scanned(workspace, {CELL: [LATENT]}, empty("relatives"))
+    for module in ("edp_assets.cohort.phenome", "edp_assets.assets.phewas_scan"):
+        monkeypatch.setattr(f"{module}.BLOCK", 3)  # traits, traits and phecodes, phecodes
+    (parts,), _ = scanned(workspace, {CELL: [LATENT]}, empty("relatives"))
+    assert parts.equals(whole)
+
+
+def test_tested_people__each_has_their_own_scores_and_covariates() -> None:
+    people = pl.DataFrame(
+        {
+            "eid": list("hgfedcba"), "age": [67.0, 66, 65, 64, 63, 62, 61, 60], "sex": [0.0, 1] * 4,
+            "bmi": [27.0, None, 25, 24, 23, 22, 21, 20], "imaging_centre": list("xyyxxxyx"),
+            "imaging_date": [f"1970-01-{day:02d}" for day in range(9, 1, -1)],
+        }
+    )  # fmt: skip
+    first = pl.DataFrame({"eid": list("abcdefgh"), "score": np.arange(8.0)})
+    second = pl.DataFrame({"eid": list("hgfedcba"), "score": 10 * np.arange(7.0, -1, -1)})
+    pairs = pl.DataFrame({"eid": ["b", "c", "d"], "relative": ["a", "g", "e"], "left_out": [True, True, False]})
+    found, scores, covariates, told = phewas_scan.tested_people([first, second], people, pairs, Settings().phewas)
+    # g has no BMI, so that c, who is related to g alone, stays; d is the one of a pair that is kept.
+    assert found["eid"].to_list() == list("acdefh")
+    assert scores.tolist() == [[i, 10.0 * i] for i in (0, 2, 3, 4, 5, 7)]
+    age, sex, bmi, centre, date = covariates
+    assert age.tolist() == [60, 62, 63, 64, 65, 67]
+    assert sex.tolist() == [1, 1, 0, 1, 0, 0]
+    assert bmi.tolist() == [20, 22, 23, 24, 25, 27]
+    assert centre.tolist() == [[0], [0], [0], [0], [1], [0]]  # the commoner one is the reference
+    assert date.tolist() == [1, 3, 4, 5, 6, 8]
+    assert told == {"people": 6, "missing_covariate": 1, "related": 1}
+
+
+def test_values__who_is_not_in_the_phenome_has_none() -> None:
+    stored = pl.DataFrame({"block": [0, 0, 1, 1], "eid": ["b", "a", "b", "a"], "values": [[1.0], [2.0], [3.0], [4.0]]})
+    found = phewas_scan._values(stored.lazy(), pl.DataFrame({"eid": ["a", "x", "b"]}), 1)
+    np.testing.assert_equal(found, [[4.0], [np.nan], [3.0]])
+
+
+def test_count__adds_up_the_tests_of_all_phenotypes() -> None:
+    frame = pl.DataFrame(
+        {
+            "neg_log_10_p_value": [9.0, 3.0, 2.0, None],
+            "neg_log_10_p_bonferroni": [8.5, 1.2, 0.0, None],
+            "neg_log_10_q_value": [8.5, 1.4, 1.2, None],
+            "reason": [None, None, None, "9 cases: at least 10 are needed"],
+        }
+    )
+    told: dict[str, Any] = {}
+    for _ in range(2):
+        _count(frame, told)
+    assert told == {
+        "tests": 6, "significant_at_bonferroni_0.05": 2, "significant_at_fdr_0.05": 4,
+        "not_tested": {"cases: at least 10 are needed": 1},
+    }  # fmt: skip
 
 
 def test_phewas__a_trait_of_the_same_values_as_an_earlier_one_has_its_results(workspace: Workspace) -> None:

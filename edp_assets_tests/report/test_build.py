@@ -11,14 +11,21 @@ from urllib.parse import unquote
 import polars as pl
 import pytest
 
+from edp_assets.assets.stage import REGISTRY
+from edp_assets.report import cell, organ, overview
 from edp_assets.report.build import build_report
+from edp_assets.report.lineage import Lineage
 from edp_assets.report.names import cell_page, organ_page, scans_page
+from edp_assets.report.phenotype import Phenotypes
+from edp_assets.report.results import Results
+from edp_assets.report.sources import Sources
 from edp_assets.runner import bring_warehouse_up_to_date
 from edp_assets.storage import warehouse
 from edp_assets.storage.home import Home
 from edp_assets.storage.lake import Lake
 from edp_assets.storage.workspace import Workspace
 from edp_assets_tests.report.planted import (
+    CODES,
     EIDS,
     GENE,
     N_VARIANTS,
@@ -158,8 +165,6 @@ def test_build_report__pages_of_retired_codes_go_and_other_files_stay(planted: P
 
 
 def test_build_report__goes_on_where_it_was_killed(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edp_assets.report import cell
-
     render, done = cell._render, []
 
     def dies(*arguments: object) -> str:
@@ -356,3 +361,139 @@ def test_build_report__what_a_score_goes_with_is_told_by_strength_and_its_auc_is
     assert table["AUC, all people, in sample"] == ["", "0.7", "", ""]
     assert not [head for head in table if "fold" in head]
     assert _cells(page, "Candidate phenotypes")["AUC, best fold"] == ["0.875"]
+
+
+def _hits(planted: Planted, asset: str, *hits: tuple[str, str | None], more: dict[str, Any], **keys: str) -> None:
+    """Store gene hits: method and gene of each."""
+    rows = [
+        {**keys, **more, "method": method, "gene": gene, "neg_log_10_p_value": 20.0 - k}
+        for k, (method, gene) in enumerate(hits)
+    ]
+    planted.store(f"{asset}/gene_hits", "gene_hits", filled("gene_hits", rows), **keys)
+
+
+def _sources(planted: Planted) -> Sources:
+    workspace = Workspace(planted.home)
+    return Sources(workspace, Results(planted.home.warehouse), Lineage(workspace, REGISTRY))
+
+
+@pytest.fixture
+def beside_baselines(planted: Planted) -> Planted:
+    """A home whose first cell hits genes that the whole cohort, volume or fat hit, or nothing else; the control too."""
+    organ, code = SHOWN[0]
+    of_cell = {"organ": organ, "icd10": code}
+    edps = [("classifier", GENE), ("clustering", GENE), ("clustering", "NEW"), ("clustering", "VOLUME"),
+            ("clustering", "FAT"), ("clustering", "RARE"), ("classifier", None)]  # fmt: skip
+    _hits(planted, "mae", *edps, more={"encoder": "mae"}, **of_cell)
+    _hits(planted, "untrained", ("classifier", "CONTROL"), more={"encoder": "untrained"}, **of_cell)
+    _hits(planted, "icd10_imaging_cohort", ("icd10_imaging_cohort", "RARE"), more={}, icd10=code)
+    _hits(planted, "organ_volume", ("organ_volume", "VOLUME"), more={}, organ=organ)
+    _hits(planted, "hand_made", ("fat_fraction", "FAT"), more={}, organ=organ)
+    planted.mirror()
+    return planted
+
+
+def test_overview__its_numbers_count_people_phenotypes_and_genes_once(beside_baselines: Planted) -> None:
+    numbers = [number for number, _ in overview._numbers(_sources(beside_baselines))]
+    # 60 people, two organs, three codes, four phenotypes; five genes, of which FAT and NEW are beyond code and volume.
+    assert numbers == [60, 2, 3, 4, 5, 2, 1]
+
+
+def test_cell__genes_stand_beside_the_baselines_that_hit_them(beside_baselines: Planted) -> None:
+    found = _cells(cell._genes(_sources(beside_baselines), *SHOWN[0]), "Genes hit, the strongest first")
+    rows = zip(found["gene"], found["whole cohort"], found["imaging cohort"], found["hand made"], strict=True)
+    named = [row for row in rows if row[0] and row[0] != "CONTROL"]
+    shown = GENE.replace("<", "&lt;").replace(">", "&gt;")
+    assert named == [
+        (shown, "yes", "no", "no"), (shown, "yes", "no", "no"), ("NEW", "no", "no", "no"),
+        ("VOLUME", "no", "no", "yes"), ("FAT", "no", "no", "yes"), ("RARE", "no", "yes", "no"),
+    ]  # fmt: skip
+
+
+def test_organ__codes_count_a_gene_once_and_cases_as_the_classifier_has_them(beside_baselines: Planted) -> None:
+    planted, label = beside_baselines, {"organ": "liver", "icd10": "K76"}
+    rows = [{**label, "encoder": "video", "method": "classifier", "cases": 14, "roc_auc_out_of_fold": 0.6},
+            {**label, "encoder": "video", "method": "island", "cases": 55}]  # fmt: skip
+    planted.store("video/phenotype_selection", "phenotype_selection", filled("phenotype_selection", rows), **label)
+    planted.mirror()
+    sources = _sources(planted)
+    page = organ._codes(sources, "liver", organ_page("liver"), organ._named(sources, "liver"))
+    found = _cells(page, "All studied codes")
+    place = found["code"].index("K76")
+    assert (found["genes"][place], found["cases"][place], found["best AUC"][place]) == ("5", "14", "0.7")
+    assert found["genes"][found["code"].index("I10")] == "0"
+
+
+def test_overview__the_heat_map_has_the_cells_whose_hits_are_stored(
+    beside_baselines: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edp_assets.figures import interactive
+
+    planted, drawn = beside_baselines, []
+    draw = interactive.heat_map
+    monkeypatch.setattr(interactive, "heat_map", lambda cells: drawn.append(cells) or draw(cells))
+    table, lost = "evidence_hits_by_disease", {"reason": "not stored"}
+    rows = [
+        {"encoder": "mae", "icd10": CODES[0], "method": "classifier", **lost},
+        {"encoder": "mae", "icd10": CODES[0], "method": "clustering", "genes": 5},
+        {"encoder": "mae", "icd10": CODES[1], "method": "classifier", **lost},
+        {"encoder": "untrained", "icd10": CODES[1], "method": "classifier", "genes": 1},
+        {"icd10": CODES[1], "method": "icd10_whole_cohort", "genes": 1},
+    ]
+    frame = filled(table, [{"organ": "liver", **row} for row in rows])
+    planted.store("evidence/hits_by_disease", table, frame, organ="liver")
+    planted.mirror()
+    overview._heat_map(_sources(planted))
+    (cells,) = drawn
+    assert set(cells.select("organ", "icd10", "genes").rows()) == {("liver", CODES[0], 5), (ORGANS[1], CODES[0], 1)}
+
+
+def test_overview__the_rows_that_hit_most_are_first() -> None:
+    frame = pl.DataFrame({"classifier": [0, None, 1, 0], "clustering": [2, None, 0, 0], "island": [0, None, 9, 0],
+                          "selected": [1, 7, 2, 3], "icd10": ["A", "B", "C", "D"]})  # fmt: skip
+    assert overview._hits_first(frame)["icd10"].to_list() == ["C", "A", "B", "D"]
+
+
+def test_checks__those_that_failed_are_shown_and_the_others_counted() -> None:
+    rows = [{"check_name": name, "passed": name != "lambda_gc"} for name in ("lambda_gc", "sample_size", "finite")]
+    found = cell._checks(filled("asset_checks", rows))
+    assert found["passed"] == 2
+    assert "lambda_gc</td>" in found["failed"]
+    assert "sample_size</td>" not in found["failed"]
+
+
+def test_phenotypes__their_own_people_loci_and_genes(
+    beside_baselines: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edp_assets.figures import interactive
+
+    planted, (name, code) = beside_baselines, SHOWN[0]
+    cell_keys = {"organ": name, "icd10": code}
+    own = {"encoder": "mae", **cell_keys}
+    leads = [
+        {**own, "method": method, "cluster": cluster, "rsid": rsid, "neg_log_10_p_value": p}
+        for method, cluster, rsid, p in (
+            ("classifier", None, "rs_weak", 8.0), ("clustering", 2, "rs_strong", 30.0), ("clustering", 2, "rs_mid", 9.0)
+        )
+    ]  # fmt: skip
+    planted.store("mae/lead_variants", "lead_variants", filled("lead_variants", leads), **cell_keys)
+    notes = [{"method": "classifier", "cluster": None, "n": 60, "variants": 9_999_999, "lambda_gc": 1.02}]
+    rows = statistics(name, code, 0)
+    planted.store("mae/gwas_summary_stats", "gwas_summary_stats", rows, {"phenotypes": notes}, **cell_keys)
+    planted.mirror()
+    drawn: list[Any] = []
+    draw = interactive.score_distribution
+    monkeypatch.setattr(
+        interactive, "score_distribution", lambda score, cases: drawn.append((score, cases)) or draw(score, cases)
+    )
+    sources = _sources(planted)
+    selected = sources.results.of("phenotype_selection", name, code).filter("selected")
+    first, second = Phenotypes(sources, name, code, cell_page(name, code), selected).parts()
+    assert (first["title"], second["title"]) == ("mae, clustering 2", "mae, classifier")
+    assert (first["loci"], second["loci"]) == (2, 1)
+    assert first["loci_table"].index("rs_strong") < first["loci_table"].index("rs_mid")
+    assert second["genes"] == 1  # a variant without a gene is none
+    for score, cases in drawn:
+        assert (len(score), cases.sum()) == (60, 12)
+        assert score[cases].tolist() == [k / 10 + 1 for k in range(12)]
+    assert "(9,999,999 were tested, those of small p are stored)" in second["gwas"]["manhattan"]

@@ -51,8 +51,11 @@ def test_steps__partitions_by_chromosome_are_one_step(planted: Planted) -> None:
         keys = {"organ": "liver", "chromosome": chromosome}
         rows = filled("embedding_associations", [{"chromosome": chromosome}] * 3)
         planted.store("mae/embedding_associations", "embedding_associations", rows, **keys)
+        place = planted.lake.path(("mae", "embedding_associations"), cell_of(keys))
+        os.utime(place, (86_400 * int(chromosome),) * 2)
     (step,) = [s for s in lineage(planted).steps(*LIVER) if s.name == "mae/embedding_associations"]
     assert (step.partitions, step.rows) == (2, 6)
+    assert step.made == "1970-01-03 00:00 UTC"  # the last of them
 
 
 def test_steps__say_which_setting_or_code_is_another_now(planted: Planted) -> None:

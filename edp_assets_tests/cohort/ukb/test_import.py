@@ -14,7 +14,9 @@ from edp_assets.cli import cli
 from edp_assets.cohort.check import check_cohort
 from edp_assets.cohort.config import load_cohort
 from edp_assets.cohort.tables import read_diagnoses, read_participants
+from edp_assets.cohort.ukb import diagnoses, write
 from edp_assets.cohort.ukb.exports import ImportRefusedError
+from edp_assets.cohort.ukb.report import Report
 
 Import = Callable[..., Any]
 Frame = Callable[..., pl.DataFrame]
@@ -100,6 +102,50 @@ def test_import_ukb__fields_of_several_tables_join(
     imported(one, two, out=tmp_path / "again")
     for name in ("participants.csv", "diagnoses.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "cohort" / name).read_bytes(), name
+
+
+def test_import_ukb__people_of_several_tables_are_put_together(
+    imported: Import, frame: Frame, store: Store, tmp_path: Path
+) -> None:
+    whole = frame("rap")
+    imported(store(whole, tmp_path / "plain.csv"))
+    parts = [store(whole[rows], tmp_path / name) for name, rows in (("one.csv", slice(3)), ("two.csv", slice(2, 8)))]
+    imported(*parts, out=tmp_path / "again")
+    for name in ("participants.csv", "diagnoses.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "cohort" / name).read_bytes(), name
+
+
+def test_paired__a_code_given_twice_has_the_earlier_of_its_dates() -> None:
+    schema = {"eid": pl.Int64, "position": pl.Int32}
+    codes = pl.DataFrame({"eid": [1, 1, 1], "position": [0, 1, 2], "code": ["K760", "E119", "K760"]},
+                         schema_overrides=schema)  # fmt: skip
+    days = pl.Series(["2012-05-01", "2013-01-01", "2011-03-01", "2010-01-01"]).str.to_date()
+    dates = pl.DataFrame({"eid": [1] * 4, "position": [0, 1, 2, 3], "date": days}, schema_overrides=schema)
+    table, lost = diagnoses._paired(codes, dates)
+    assert table.select("icd10", pl.col("date").cast(pl.String)).rows() == [
+        ("E119", "2013-01-01"), ("K760", "2011-03-01")
+    ]  # fmt: skip
+    assert lost == 1
+
+
+def test_as_many__dates_at_other_places_than_codes_are_not_taken() -> None:
+    codes = pl.DataFrame({"eid": [1, 1, 2, 2], "position": [0, 1, 0, 1], "code": ["K760", "E119"] * 2})
+    dates = pl.DataFrame({"eid": [1, 1, 2, 2], "position": [0, 2, 0, 1], "date": ["a", "b", "c", "d"]})
+    report = Report()
+    assert diagnoses._as_many(codes, dates, report)["eid"].to_list() == [2, 2]
+    assert report.left[0].startswith("2 dates (41280) of 1 people who have not as many dates as codes")
+
+
+def test_genotyped__are_those_in_every_file(tmp_path: Path) -> None:
+    paths = {}
+    for chromosome, people in (("1", "abc"), ("2", "bcd")):
+        paths[chromosome] = tmp_path / f"chr{chromosome}.bed"
+        paths[chromosome].touch()
+        paths[chromosome].with_suffix(".bim").touch()
+        paths[chromosome].with_suffix(".fam").write_text("".join(f"{eid} {eid} 0 0 0 -9\n" for eid in people))
+    report = Report()
+    assert write._genotyped(paths, "chr{chromosome}.bed", report) == {"b", "c"}
+    assert report.left == ["2 people in some of the 2 genotype files, but not in all"]
 
 
 def test_import_ukb__tables_that_contradict_each_other_are_refused(

@@ -11,7 +11,9 @@ import pytest
 
 from edp_assets.cohort.config import load_cohort
 from edp_assets.cohort.traits import read_traits
+from edp_assets.cohort.ukb import traits as ukb_traits
 from edp_assets.cohort.ukb.exports import ImportRefusedError
+from edp_assets.cohort.ukb.report import Report
 
 
 @pytest.mark.parametrize(
@@ -121,6 +123,36 @@ def test_traits__numbers_of_several_arrays_are_their_mean(
     assert traits["4080-2"].to_list() == [121, 130, 99, 110, 121, None, 140.5, 145.5]
     assert traits["4080-2.1"].to_list() == ["122", "130", "99", None, "121", None, "141", "141"]  # alone: few values
     assert any(line.startswith("trait 4080-2 is continuous: the mean of its 2 arrays") for line in report.guessed)
+
+
+def test_guess__twenty_whole_numbers_are_continuous_and_fewer_are_codes() -> None:
+    for n, kind in ((20, "continuous"), (19, "categorical")):
+        assert ukb_traits._guess(pl.Series([str(i) for i in range(n)]))[1] == kind
+
+
+def test_answers__written_as_whole_or_decimal_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ukb_traits, "FEWEST", 2)
+    long = pl.DataFrame({"row": [0, 1, 2, 2, 3], "text": ["1.0", "1", "2.0", "1.0", "-3.0"]})
+    (made,) = ukb_traits._answers(long, 5, "6138-2", Report())
+    assert (made.values.name, made.values.to_list()) == ("6138-2#1", [1, 1, 1, None, None])
+
+
+def test_traits__a_field_and_its_column_are_one_trait(
+    imported: Callable[..., Any], frame: Callable[..., pl.DataFrame], store: Callable[..., Path], tmp_path: Path
+) -> None:
+    imported(store(frame("rap"), tmp_path / "ukb.csv"), traits=("30760", "30760-0.0"))
+    assert pl.read_parquet(tmp_path / "cohort" / "traits.parquet").columns == ["eid", "30760-0.0"]
+    assert pl.read_csv(tmp_path / "cohort" / "traits_dictionary.csv")["trait"].to_list() == ["30760-0.0"]
+
+
+def test_traits__a_negative_number_among_fractions_is_a_value_of_the_mean(
+    imported: Callable[..., Any], frame: Callable[..., pl.DataFrame], store: Callable[..., Path], tmp_path: Path
+) -> None:
+    first, second = ["0.5", "-1", None, "2", "1", "1", "1", "1"], ["1.5", "-3", "-1", None, "1", "1", "1", "1"]
+    columns = {f"4080-2.{k}": pl.Series(values) for k, values in enumerate((first, second))}
+    imported(store(frame("ukbconv").with_columns(**columns), tmp_path / "ukb.csv"), traits=("4080",))
+    found = pl.read_parquet(tmp_path / "cohort" / "traits.parquet")["4080-2"]
+    assert found.to_list() == [1, -2, -1, 2, 1, 1, 1, 1]
 
 
 def test_import_ukb__a_withdrawal_leaves_every_table(

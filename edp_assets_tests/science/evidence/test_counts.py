@@ -127,3 +127,25 @@ def test_counts_by_organ__islands_stand_apart_and_many_phenotypes_pay_for_their_
     again = counts_by_organ(tested, without, LOCI.clear(), THRESHOLD, 500).filter(source="mae")
     assert again.select("genes", "genes_corrected").row(0) == (2, 1)
     assert found.filter(source="fat_fraction").select("phenotypes", "genes", "genes_low").row(0) == (1, 0, 0.0)
+
+
+def test_counts_by_organ__islands_add_what_no_other_phenotype_hits_and_no_locus() -> None:
+    island = ("mae", "K76", "island", 0)
+    genes = pl.concat([GENES.filter(encoder="mae"), hits((*island, "PNPLA3", 8.0), (*island, "NEW", 9.0))])
+    loci = pl.concat([LOCI.filter(encoder="mae"), leads((*island, "7", 5, 5))])
+    tested = genes.select("encoder", "icd10", "method", "cluster").unique(maintain_order=True)
+    (found,) = counts_by_organ(tested, genes, loci, THRESHOLD, 500).rows(named=True)
+    assert (found["genes"], found["genes_of_island"], found["loci"]) == (2, 1, 3)
+    # A gene of two identifiers is hit once.
+    twice = counts_by_organ(tested, pl.concat([genes, genes]), loci, THRESHOLD, 500)
+    assert twice["associations"].to_list() == [found["associations"]] == [4]
+
+
+def test_counts_by_code__of_its_own_loci_those_that_the_whole_cohort_hits() -> None:
+    own = ("mae", "K76", "clustering", 0, "1")
+    between = (None, "K76", "icd10_whole_cohort", None, "1", 1_400_000, 1_400_000)
+    cells = pl.DataFrame({"encoder": ["mae"], "icd10": ["K76"], "method": ["clustering"], "reason": [None]},
+                         schema_overrides={"reason": pl.String})  # fmt: skip
+    found = leads((*own, 1_000_000, 1_000_000), (*own, 1_800_000, 1_800_000), between)
+    columns = ["loci", "loci_and_whole"]
+    assert counts_by_code(cells, GENES, found, [], 500).select(columns).rows() == [(2, 2)]

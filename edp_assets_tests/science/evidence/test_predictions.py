@@ -63,6 +63,14 @@ def test_paired_difference__is_clear_where_the_two_alone_are_not() -> None:
         paired_difference(hard, hard[1:])
 
 
+def test_paired_difference__its_interval_is_of_95_per_cent() -> None:
+    rng = np.random.default_rng(4)
+    errors, others = rng.gamma(2, 3, (2, 400))
+    found = paired_difference(errors, others, resamples=4000)
+    wide = 2 * 1.96 * (others - errors).std(ddof=1) / np.sqrt(400)
+    assert (found.high - found.low) / wide == pytest.approx(1, abs=0.06)  # of 90% it would be 0.84
+
+
 def test_paired_difference__null_is_calibrated() -> None:
     rng = np.random.default_rng(3)
     inside = []

@@ -61,6 +61,10 @@ def test_category_results__each_against_the_reference() -> None:
     assert table.row(1)[3:6] == ("-0.3", "-0.496", "-0.104")
     assert float(table.row(1)[6]) == pytest.approx(0.0026998, rel=1e-3)
     assert category_results(RESULTS.filter(trait="30760")).height == 0
+    # A categorical trait of which two categories are left is binary.
+    two = RESULTS.filter(trait="phecode:571.5").with_columns(kind=pl.lit("categorical"))
+    assert category_results(two).height == 0
+    assert combined_results(two)["resType"].to_list() == ["LOGISTIC-BINARY"]
 
 
 @given(st.floats(0, 300))

@@ -95,3 +95,34 @@ def test_prepare__what_is_not_tested_says_why(values: np.ndarray, kind: str, rea
 def test_prepare__binary_of_other_numbers() -> None:
     found = prepare(of(0, 400, 200), "binary", 6, RULES)
     assert (found.model, found.levels, found.cases) == ("logistic", (1.0, 2.0), 200)
+
+
+def bins(values: np.ndarray) -> list[int]:
+    """Return how many people each category of a continuous trait has."""
+    y = prepare(values, "continuous", 6, RULES).y
+    return np.unique(y[np.isfinite(y)], return_counts=True)[1].tolist()
+
+
+def test_prepare__bins_keep_people_of_one_value_together() -> None:
+    def between(low: float, n: int) -> np.ndarray:
+        return low + np.linspace(0.1, 0.9, n)
+
+    # By PHESANT's equalSizedBins: below the first third's bound, from it to below the second's, from that on.
+    assert bins(np.concatenate([between(0, 150), np.full(200, 1.0), between(1, 250)])) == [150, 250, 200]
+    # Both bounds are one value, which is a bin; or the median of what is left beside the commonest is.
+    assert bins(np.concatenate([between(0, 100), np.full(400, 1.0), between(1, 100)])) == [100, 400, 100]
+    assert bins(np.concatenate([np.zeros(300), np.ones(200), between(1, 100)])) == [300, 200, 100]
+    assert bins(np.concatenate([np.zeros(200), between(0, 100), np.ones(300)])) == [200, 100, 300]
+
+
+def test_prepare__a_last_bin_of_too_few_joins_the_middle_one() -> None:
+    found = prepare(np.concatenate([-1 - RNG.random(20), np.zeros(N - 25), 1 + RNG.random(5)]), "continuous", 6, RULES)
+    assert (found.model, found.n, found.cases) == ("logistic", N, N - 20)
+
+
+def test_prepare__just_enough_is_tested() -> None:
+    assert prepare(of(490, 10), "binary", 6, RULES).model == "logistic"
+    assert prepare(RNG.random(500), "continuous", 6, RULES).model == "linear"
+    # 100 categories beside the reference, ten coefficients each.
+    assert prepare(of(*[10] * 101), "categorical", 9, RULES).model == "multinomial"
+    assert prepare(of(*[10] * 102), "categorical", 9, RULES).model is None
