@@ -80,7 +80,9 @@ def _count(frame: pl.DataFrame, metadata: dict[str, Any]) -> None:
     }
     for name, count in found.items():
         metadata[name] = metadata.get(name, 0) + count
-    metadata["not_tested"] = dict(counted_reasons(frame["reason"]))
+    not_tested = metadata.setdefault("not_tested", {})
+    for reason, count in counted_reasons(frame["reason"]):
+        not_tested[reason] = not_tested.get(reason, 0) + count
 
 
 def phewas_figures(run: StageRun, phewas: Partition, gwas_summary_stats: Partition, gene_hits: pl.DataFrame) -> Stored:
