@@ -29,8 +29,16 @@ WHERE h.encoder IS NOT NULL GROUP BY h.encoder, h.organ, h.icd10 ORDER BY h.enco
 """
 
 _OF_METHOD = """
-CASE WHEN count(*) FILTER (h.method = '{method}' AND h.{column} IS NULL) = 0
+CASE WHEN count(*) FILTER (
+        h.{column} IS NULL AND (h.method = '{method}' OR (h.{counted} IS NULL AND h.loci IS NOT NULL))
+    ) = 0
     THEN coalesce(max(h.{column}) FILTER (h.method = '{method}'), 0) END AS {name}
+"""
+
+_GENES_UNKNOWN = """
+SELECT reason FROM evidence_hits_by_disease WHERE genes IS NULL AND loci IS NOT NULL
+UNION SELECT reason FROM evidence_hits_by_organ WHERE genes IS NULL AND loci IS NOT NULL
+ORDER BY reason
 """
 
 _METHODS = ("classifier", "clustering", "island")
@@ -88,15 +96,22 @@ def loci_by_disease(path: Path) -> pl.DataFrame:
     return _wide(path, "loci").drop("cases", "auc", "selected")
 
 
+def genes_unknown(path: Path) -> list[str]:
+    """Return why genes are not counted where loci are: what the closing tables leave empty says nothing itself."""
+    return [reason for (reason,) in warehouse.query(path, _GENES_UNKNOWN).iter_rows() if reason is not None]
+
+
 def _wide(path: Path, counted: str) -> pl.DataFrame:
     """Return `evidence_hits_by_disease` with a column a method; `counted`: genes or loci.
 
-    A method without a phenotype hits none; null is what is not known, since hits are not stored.
+    A method without a phenotype hits none; null is what is not known, since hits are not stored, or no gene is known.
     """
     columns = [(counted, method, method) for method in _METHODS]
     columns += [(f"{counted}_and_whole", method, f"{method}_and_whole") for method in _METHODS]
     # Names of this module's own, no values.
-    methods = ", ".join(_OF_METHOD.format(column=column, method=method, name=name) for column, method, name in columns)
+    methods = ", ".join(
+        _OF_METHOD.format(column=column, counted=counted, method=method, name=name) for column, method, name in columns
+    )
     return warehouse.query(path, _HITS.format(counted=counted, methods=methods))
 
 

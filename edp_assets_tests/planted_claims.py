@@ -95,14 +95,18 @@ def few_labels(home: Path) -> Claim:
 
 
 def few_labels_of(found: list[dict[str, Any]]) -> Claim:
-    """Judge rows of `few_shot_comparison`; a score that hits no gene, by few labels or by all, agrees on nothing."""
+    """Judge rows of `few_shot_comparison`; a score that hits no gene, by few labels or by all, agrees on nothing.
+
+    Where genes are not known (null), nothing is judged.
+    """
     fractions = ", ".join(f"{100 * each:g}%" for each in sorted({row["fraction"] for row in found})) or "few"
     text = f"{fractions} of the labels give the clustering-guided scores and genes of all"
     without = sum(row["r"] is None for row in found)
     found = [row for row in found if row["r"] is not None]
     hitting = [row for row in found if row["genes"] or row["genes_few_shot"]]
     if not hitting:
-        return Claim(text, None, f"{len(found)} scores, none hits a gene")
+        unknown = any(row["genes"] is None for row in found)
+        return Claim(text, None, f"{len(found)} scores, {'genes are not known' if unknown else 'none hits a gene'}")
     same = sum(row["genes"] == row["genes_both"] == row["genes_few_shot"] for row in hitting)
     least = min(row["r"] for row in found)
     told = f"{len(found)} scores, least r {least:.4f}; the same genes in {same} of {len(hitting)} that hit any"
@@ -153,14 +157,23 @@ def share_explained(z: np.ndarray, factor: np.ndarray) -> float:
 def larger_encoders(home: Path) -> Claim:
     """The largest encoder does not hit fewer genes than the smallest, beyond chance."""
     found = warehouse.query(home / "warehouse.duckdb", "SELECT * FROM evidence_sizes ORDER BY dimensions, weights")
+    return larger_encoders_of(list(found.iter_rows(named=True)))
+
+
+def larger_encoders_of(found: list[dict[str, Any]]) -> Claim:
+    """Judge rows of `evidence_sizes`, the smallest encoder first; where genes are not known (null), nothing is."""
+    text = "larger encoders do not lose"
+    if unknown := [row for row in found if row["genes"] is None]:
+        return Claim(text, None, f"{len(unknown)} of {len(found)} encoders: {unknown[0]['reason']}")
     told = ", ".join(
         "{organ} ViT-{size} {weights} {genes} ({genes_low:.1f} to {genes_high:.1f}) by {associations} pairs".format(
             **row
         )
-        for row in found.iter_rows(named=True)
+        for row in found
     )
-    holds = []
-    for _, of_organ in found.filter(weights="trained").group_by("organ"):
-        ordered = of_organ.sort("dimensions")
-        holds.append(ordered["genes"][-1] >= ordered["genes_low"][0])
-    return Claim("larger encoders do not lose", all(holds) if holds else None, told or "[evidence] sizes is not set")
+    trained: dict[str, list[dict[str, Any]]] = {}
+    for row in found:
+        if row["weights"] == "trained":
+            trained.setdefault(row["organ"], []).append(row)
+    holds = [of_organ[-1]["genes"] >= of_organ[0]["genes_low"] for of_organ in trained.values()]
+    return Claim(text, all(holds) if holds else None, told or "[evidence] sizes is not set")

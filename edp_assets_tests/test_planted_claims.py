@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edp_assets_tests.planted_claims import Claim, age_of, few_labels_of, more_genes, share_explained
+from edp_assets_tests.planted_claims import (
+    Claim,
+    age_of,
+    few_labels_of,
+    larger_encoders_of,
+    more_genes,
+    share_explained,
+)
 
 
 def test_more_genes__than_each_of_volume_and_the_codes() -> None:
@@ -39,6 +46,25 @@ def test_few_labels_of__scores_without_a_gene_agree_on_nothing() -> None:
     assert few_labels_of([alike, {**nothing, "r": 0.5}]).holds is False
     assert few_labels_of([]).holds is None
     assert few_labels_of([alike, {**alike, "r": None}]).numbers.endswith("; 1 of which no label was kept")
+    unknown = {**alike, "genes": None, "genes_both": None, "genes_few_shot": None}
+    assert few_labels_of([unknown]) == Claim(few_labels_of([alike]).text, None, "1 scores, genes are not known")
+
+
+def test_larger_encoders_of__the_largest_against_the_smallest_of_each_organ_where_genes_are_known() -> None:
+    def row(size: str, genes: int | None, weights: str = "trained", organ: str = "liver") -> dict[str, object]:
+        low, high = (None, None) if genes is None else (genes - 2.0, genes + 2.0)
+        return {"size": size, "weights": weights, "organ": organ, "genes": genes, "genes_low": low, "genes_high": high,
+                "associations": genes, "reason": "no table" if genes is None else None}  # fmt: skip
+
+    claim = larger_encoders_of([row("S", 5), row("S", 0, "untrained"), row("L", 3), row("L", 0, "untrained")])
+    assert claim.holds
+    assert claim.numbers.startswith("liver ViT-S trained 5 (3.0 to 7.0) by 5 pairs, liver ViT-S untrained 0")
+    assert (
+        larger_encoders_of([row("S", 5), row("S", 5, organ="heart"), row("L", 5), row("L", 2, organ="heart")]).holds
+        is False
+    )
+    assert larger_encoders_of([]) == Claim(claim.text, None, "[evidence] sizes is not set")
+    assert larger_encoders_of([row("S", None), row("L", None)]) == Claim(claim.text, None, "2 of 2 encoders: no table")
 
 
 def test_share_explained__of_a_planted_direction() -> None:

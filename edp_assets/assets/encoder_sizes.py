@@ -89,9 +89,9 @@ def sizes(
     **enrolled: pl.DataFrame,
 ) -> Stored:
     """What the phenotypes of each size of encoder hit, trained and not (Table 6)."""
-    from edp_assets.science.evidence.counts import counts_by_organ
+    from edp_assets.science.evidence.counts import counts_by_organ, without_genes
 
-    settings = run.workspace.settings
+    settings, unknown = run.workspace.settings, run.workspace.cohort.genes_unknown
     studied = icd10_codes.filter("studied")["icd10"].to_list()
     cases = {code: icd10_cases[cell]["eid"] for code in studied if (cell := cell_of({"icd10": code})) in icd10_cases}
     printed = {} if run.workspace.cohort.synthetic or run["organ"] != "liver" else TABLE_6
@@ -112,11 +112,14 @@ def sizes(
         paper = printed.get(str(size)) if weights == "trained" else None
         none = {"phenotypes": 0, "genes": 0, "genes_low": 0.0, "associations": 0, "genes_corrected": 0, "loci": 0}
         found = counts.row(0, named=True) if counts.height else {**none, "genes_high": 0.0}
-        rows.append({**label, **found, "participants": sample.people.height, "paper_genes": paper})
-        log.info("%s, ViT-%s %s: %d genes of %d phenotypes", run["organ"], size, weights, found["genes"], len(labels))
+        found |= {"participants": sample.people.height, "paper_genes": paper, "reason": None}
+        rows.append({**label, **found})
+        hit = "unknown" if unknown else found["genes"]
+        log.info("%s, ViT-%s %s: %s genes of %d phenotypes", run["organ"], size, weights, hit, len(labels))
     columns = empty("evidence_sizes").columns
     frame = pl.DataFrame([{name: row[name] for name in columns} for row in rows], schema=empty("evidence_sizes").schema)
-    return Stored(frame, metadata={"encoders": frame.height})
+    told = {"encoders": frame.height, **({"genes": unknown} if unknown else {})}
+    return Stored(without_genes(frame, unknown), metadata=told)
 
 
 def _selected(
@@ -219,6 +222,6 @@ stage(
     },
     streamed=("variant_to_gene",),
     settings=("evidence", "classifier", "clustering", "association", "genes"),
-    files=("genotypes", "synthetic"),
+    files=("genotypes", "synthetic", "genes_unknown"),
     gathers=True,
 )(sizes)

@@ -40,7 +40,7 @@ OPTIONS: dict[str, Any] = {
     "dimensions": ("organ",),
     "streamed": (*COUNTED, "hand_made_gwas"),
     "settings": ("evidence", "association"),
-    "files": ("synthetic",),
+    "files": ("synthetic", "genes_unknown"),
     "gathers": True,
 }
 
@@ -84,9 +84,11 @@ class Counted:
             self._stored[name] = set.intersection(*codes)
         return self._stored[name]
 
-    def told(self, frame: pl.DataFrame) -> dict[str, Any]:
+    def told(self, run: StageRun, frame: pl.DataFrame) -> dict[str, Any]:
         """Return what is told of a table made of these: what there was nothing of, such as encoders not in use."""
-        return {"rows": frame.height, "nothing_stored_of": ", ".join(sorted(self.without))}
+        unknown = run.workspace.cohort.genes_unknown
+        told = {"rows": frame.height, "nothing_stored_of": ", ".join(sorted(self.without))}
+        return told | ({"genes": unknown} if unknown else {})
 
     def _partitions(self, name: str) -> tuple[list[Partition], int]:
         """Return the partitions that have rows, most codes hit nothing, and how many have none."""
@@ -108,7 +110,7 @@ def _methods(run: StageRun, inputs: Mapping[str, Partition | Partitions]) -> lis
 
 def hits_by_disease(run: StageRun, icd10_codes: pl.DataFrame, **inputs: Partition | Partitions) -> Stored:
     """Genes and loci of every code by method, and those that the code itself hits in the whole cohort (Table 1)."""
-    from edp_assets.science.evidence.counts import counts_by_code
+    from edp_assets.science.evidence.counts import counts_by_code, without_genes
 
     counted = Counted(icd10_codes, inputs)
     cells = pl.concat([_edp_cells(counted), _code_cells(icd10_codes)])
@@ -122,13 +124,14 @@ def hits_by_disease(run: StageRun, icd10_codes: pl.DataFrame, **inputs: Partitio
     )
     printed = {} if run.workspace.cohort.synthetic else TABLE_1
     paper = [_printed(printed, run["organ"], *row) for row in counts.select("encoder", "icd10", "method").iter_rows()]
-    frame = counts.join(icd10_codes.select("icd10", "description"), on="icd10", how="left", maintain_order="left")
+    frame = without_genes(counts, run.workspace.cohort.genes_unknown)
+    frame = frame.join(icd10_codes.select("icd10", "description"), on="icd10", how="left", maintain_order="left")
     frame = frame.with_columns(
         organ=pl.lit(run["organ"]),
         paper_genes=pl.Series([genes for genes, _ in paper], dtype=pl.Float64),
         paper_genes_and_whole=pl.Series([shared for _, shared in paper], dtype=pl.Float64),
     )
-    told = {**counted.told(frame), "not_counted": frame["reason"].count()}
+    told = {**counted.told(run, frame), "not_counted": counts["reason"].count()}
     return Stored(frame.select(empty("evidence_hits_by_disease").columns), metadata=told)
 
 
@@ -174,7 +177,7 @@ def hits_by_organ(
     run: StageRun, icd10_codes: pl.DataFrame, organ_volumes: pl.DataFrame, **inputs: Partition | Partitions
 ) -> Stored:
     """Genes of all EDPs of each encoder, trained and not, beside those of hand-made phenotypes (Table 2)."""
-    from edp_assets.science.evidence.counts import counts_by_organ
+    from edp_assets.science.evidence.counts import counts_by_organ, without_genes
 
     counted, settings = Counted(icd10_codes, inputs), run.workspace.settings
     selected = counted.read("phenotype_selection", SELECTION, tuple(ENCODERS)).filter("selected").select(KEY)
@@ -192,13 +195,13 @@ def hits_by_organ(
         settings.evidence.locus_gap_kb,
     )
     printed = {} if run.workspace.cohort.synthetic else TABLE_2
-    frame = counts.with_columns(
+    frame = without_genes(counts, run.workspace.cohort.genes_unknown).with_columns(
         organ=pl.lit(run["organ"]),
         scans=pl.lit(organ_volumes.height),
         codes_not_counted=pl.Series([codes_not_counted.get(source, 0) for source in counts["source"]], dtype=pl.Int64),
         paper_genes=pl.Series([printed.get((source, run["organ"])) for source in counts["source"]], dtype=pl.Float64),
     )
-    return Stored(frame.select(empty("evidence_hits_by_organ").columns), metadata=counted.told(frame))
+    return Stored(frame.select(empty("evidence_hits_by_organ").columns), metadata=counted.told(run, frame))
 
 
 stage(

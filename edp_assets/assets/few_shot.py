@@ -97,7 +97,7 @@ def few_shot_comparison(
     few_shot_gene_hits: pl.DataFrame,
 ) -> Stored:
     """Few-shot phenotypes beside those of all labels: scores, -log10 p over variants, genes (paper, Figure 6)."""
-    settings = run.workspace.settings.few_shot
+    settings, unknown = run.workspace.settings.few_shot, run.workspace.cohort.genes_unknown
     rows = []
     for model in few_shot_phenotype_models.iter_rows(named=True):
         of = pl.all_horizontal(pl.col(key).eq_missing(pl.lit(model[key])) for key in KEY)
@@ -109,10 +109,11 @@ def few_shot_comparison(
             "seed": settings.seed,
             "cases": phenotype_selection.filter(of)["cases"].item(),
             "cases_kept": model["cases"],
-            "genes": len(genes),
-            "genes_few_shot": len(few),
-            "genes_both": len(genes & few),
+            "genes": None if unknown else len(genes),
+            "genes_few_shot": None if unknown else len(few),
+            "genes_both": None if unknown else len(genes & few),
             "reason": model["failure"],
+            "genes_reason": unknown or None,
         }
         if model["failure"] is None:
             pair = edp_scores.filter(of).join(few_shot_edp_scores.filter(of), on="eid", suffix="_few")
@@ -221,6 +222,7 @@ def few_shot_stages(name: str) -> None:
         inputs={**drawn, "edp_scores": phenotypes.edp_scores, "few_shot_edp_scores": scores},
         streamed=("gwas", "few_shot_gwas"),
         settings=("few_shot",),
+        files=("genes_unknown",),
     )(few_shot_comparison)
     stage(
         f"{name}/few_shot_figures",

@@ -113,7 +113,8 @@ def _check_genes(cohort: Cohort) -> list[Problem]:
 
     path, problems = cohort.variant_to_gene, []
     if path is None:
-        found, remedy = "none in cohort.toml", 'add variant_to_gene = "..."; until then no variant is mapped to a gene'
+        until = "genes are the nearest ones alone" if cohort.gene_table else "no variant is mapped to a gene"
+        found, remedy = "none in cohort.toml", f'add variant_to_gene = "..."; until then {until}'
         problems.append(Problem("note", "cohort.toml", "[cohort]", "a variant-to-gene table", found, remedy))
 
     def read_variant_to_gene(path: Path) -> None:

@@ -108,6 +108,12 @@ class Cohort:
         named = self.settings.gwas.regenie.path
         return str(self.folder / Path(named).expanduser()) if named and "/" in named else named
 
+    @property
+    def genes_unknown(self) -> str:
+        """Why nobody knows which gene a variant is of; empty where a table tells, by score or by distance."""
+        tables = self.variant_to_gene, self.gene_table
+        return "no variant_to_gene in cohort.toml: genes are not known" if tables == (None, None) else ""
+
     def genotype_paths(self) -> dict[str, Path]:
         """Return the genotype files by chromosome, in natural order: 1 to 22, X, Y, MT.
 

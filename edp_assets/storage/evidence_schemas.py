@@ -65,10 +65,11 @@ EVIDENCE: dict[str, Schema] = {
         "cases_kept": Column(pl.Int64, "of them, those whose label was kept"),
         "pearson_r_score": Column(pl.Float64, "few-shot score against the full one; null: none", nullable=True),
         "pearson_r_neg_log_10_p": Column(pl.Float64, "-log10 p over variants, likewise", nullable=True),
-        "genes": Column(pl.Int64, "genes hit with all labels"),
-        "genes_few_shot": Column(pl.Int64, "genes hit with few labels"),
-        "genes_both": Column(pl.Int64, "genes hit with both"),
+        "genes": Column(pl.Int64, "genes hit with all labels; null: see genes_reason", nullable=True),
+        "genes_few_shot": Column(pl.Int64, "genes hit with few labels, likewise", nullable=True),
+        "genes_both": Column(pl.Int64, "genes hit with both, likewise", nullable=True),
         "reason": Column(pl.String, "why there is no few-shot phenotype", nullable=True),
+        "genes_reason": Column(pl.String, "why genes are not counted; null: they are", nullable=True),
     },
 }
 """Tables of what results are worth, by name."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import polars as pl
 
 from edp_assets.storage.columns import EID, ENCODER, ORGAN, PHENOTYPE, VARIANT_STATISTICS, Column, Schema, Vector
 
 INTERVAL = "of its 95% interval"
 _COUNTS: Schema = {
-    "genes": Column(pl.Int64, "genes hit at genome-wide significance"),
-    "genes_low": Column(pl.Float64, f"lower bound {INTERVAL}: exact, of a Poisson count"),
-    "genes_high": Column(pl.Float64, "upper bound, likewise"),
+    "genes": Column(pl.Int64, "genes hit at genome-wide significance; null: not known, see reason", nullable=True),
+    "genes_low": Column(pl.Float64, f"lower bound {INTERVAL}: exact, of a Poisson count", nullable=True),
+    "genes_high": Column(pl.Float64, "upper bound, likewise", nullable=True),
 }
+_PAIRS: Schema = {
+    "associations": Column(pl.Int64, "pairs of phenotype and gene", nullable=True),
+    "genes_corrected": Column(pl.Int64, "genes left when the threshold is divided by the phenotypes", nullable=True),
+}
+_NO_GENES = Column(pl.String, "why genes are not counted, while loci are; null: they are", nullable=True)
 _PAPER = Column(pl.Float64, "the paper's own number; null where it has none, or the cohort is synthetic", nullable=True)
 
 
@@ -60,13 +63,13 @@ PAPER: dict[str, Schema] = {
         "cases": Column(pl.Int64, "cases with an embedding (EDPs); cases of the code (baselines)", nullable=True),
         "roc_auc_out_of_fold": Column(pl.Float64, "of the classifier's score", nullable=True),
         "phenotypes": Column(pl.Int64, "phenotypes selected for a GWAS", nullable=True),
-        **{name: replace(column, nullable=True) for name, column in _COUNTS.items()},
+        **_COUNTS,
         "loci": Column(pl.Int64, "loci hit", nullable=True),
         "genes_and_whole": Column(pl.Int64, "of the genes, those the code hits in the whole cohort", nullable=True),
         "loci_and_whole": Column(pl.Int64, "of the loci, likewise", nullable=True),
         "paper_genes": _PAPER,
         "paper_genes_and_whole": _PAPER,
-        "reason": Column(pl.String, "why nothing is counted; null: it is", nullable=True),
+        "reason": Column(pl.String, "why nothing, or with loci no gene, is counted; null: all is", nullable=True),
     },
     "evidence_hits_by_organ": {
         "source": Column(pl.String, "encoder, or a phenotype that needs none, such as organ_volume"),
@@ -74,12 +77,12 @@ PAPER: dict[str, Schema] = {
         "scans": Column(pl.Int64, "people with a usable scan"),
         "phenotypes": Column(pl.Int64, "phenotypes associated; of encoders classifier and clustering, as in the paper"),
         **_COUNTS,
-        "genes_of_island": Column(pl.Int64, "further genes that islands hit"),
-        "associations": Column(pl.Int64, "pairs of phenotype and gene"),
-        "genes_corrected": Column(pl.Int64, "genes left when the threshold is divided by the phenotypes"),
+        "genes_of_island": Column(pl.Int64, "further genes that islands hit", nullable=True),
+        **_PAIRS,
         "loci": Column(pl.Int64, "loci hit"),
         "codes_not_counted": Column(pl.Int64, "codes with phenotypes whose gene hits are not stored: not in it"),
         "paper_genes": _PAPER,
+        "reason": _NO_GENES,
     },
     "evidence_sizes": {
         "size": Column(pl.String, "size of the vision transformer: S, B, L"),
@@ -89,10 +92,10 @@ PAPER: dict[str, Schema] = {
         "dimensions": Column(pl.Int64, "of an embedding"),
         "phenotypes": Column(pl.Int64, "phenotypes associated, of classifier and clustering"),
         **_COUNTS,
-        "associations": Column(pl.Int64, "pairs of phenotype and gene"),
-        "genes_corrected": Column(pl.Int64, "genes left when the threshold is divided by the phenotypes"),
+        **_PAIRS,
         "loci": Column(pl.Int64, "loci hit"),
         "paper_genes": _PAPER,
+        "reason": _NO_GENES,
     },
     "score_correlations": {
         **PHENOTYPE,

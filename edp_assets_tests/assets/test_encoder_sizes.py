@@ -28,17 +28,21 @@ def embeddings(size: str, weights: str, z: np.ndarray) -> pl.DataFrame:
     return conform(frame, "size_embeddings")
 
 
-def test_sizes__count_what_each_hits_beside_the_untrained(folder: Path) -> None:
+def counted(folder: Path, cohort: str = "") -> pl.DataFrame:
+    """Return what the stage makes of a trained encoder that sees what a variant does and of one that does not."""
     rng = np.random.default_rng(0)
     z = rng.normal(size=(N, 4))
     planted = z.copy()
     planted[:, 0] += 3 * trouble(0)[0]
     where = workspace(folder, "[evidence]\nsizes = ['S']\n[clustering]\nn_neighbors = 5\n[classifier]\nfolds = 4\n")
+    toml = folder / "cohort.toml"
+    toml.write_text(toml.read_text().replace("[cohort]\n", f"[cohort]\n{cohort}\n", 1))
     ill = pl.DataFrame({"icd10": "K76", "eid": [e for e, high in zip(EIDS, planted[:, 0] > 4, strict=True) if high]})
     where.lake.write(("icd10_cases",), cell_of({"icd10": "K76"}), "icd10_cases", Stored(ill), "")
     gene = {"variant_id": ["1_5000001_A_G"], "chromosome": ["1"], "base_pair_location": [5_000_001], "rsid": ["rs1_0"]}
     mapped = pl.DataFrame({**gene, "gene": ["PLANTED"], "gene_id": [None], "score": [0.9]})
-    where.lake.write(("variant_to_gene",), (), "variant_to_gene", Stored(conform(mapped, "variant_to_gene")), "")
+    frame = conform(mapped, "variant_to_gene") if cohort else empty("variant_to_gene")
+    where.lake.write(("variant_to_gene",), (), "variant_to_gene", Stored(frame), "")
     codes = {"icd10": ["K76"], "label_set": "icd10", "chapter": "XI", "description": "", "cases": 1, "cases_imaged": 1}
     people = empty("participants").clear(N).with_columns(pl.Series("eid", EIDS), pl.Series("age", AGE), sex=pl.lit(0.0))
     run = StageRun(ORGAN, REGISTRY["evidence", "sizes"].spec, where)
@@ -53,12 +57,24 @@ def test_sizes__count_what_each_hits_beside_the_untrained(folder: Path) -> None:
         genotype_pcs=empty("genotype_pcs"),
         relatives=empty("relatives"),
     )
-    found = conform(made.frames, "evidence_sizes")
-    columns = ["size", "weights", "participants", "dimensions", "genes", "loci", "paper_genes"]
+    return conform(made.frames, "evidence_sizes")
+
+
+def test_sizes__count_what_each_hits_beside_the_untrained(folder: Path) -> None:
+    found = counted(folder, 'variant_to_gene = "v2g.parquet"')
+    columns = ["size", "weights", "participants", "dimensions", "genes", "loci", "paper_genes", "reason"]
     assert found.select(columns).rows() == [
-        ("S", "trained", N, 4, 1, 1, 142.0), ("S", "untrained", N, 4, 0, 0, None)
+        ("S", "trained", N, 4, 1, 1, 142.0, None), ("S", "untrained", N, 4, 0, 0, None, None)
     ]  # fmt: skip
     assert found["phenotypes"][0] >= 1
+
+
+def test_sizes__of_a_cohort_without_a_table_of_genes_are_loci_alone_and_say_why(folder: Path) -> None:
+    found = counted(folder)
+    unknown = "no variant_to_gene in cohort.toml: genes are not known"
+    assert found.select("loci", "reason").rows() == [(1, unknown), (0, unknown)]
+    columns = ["genes", "genes_low", "genes_high", "associations", "genes_corrected"]
+    assert found.select(columns).null_count().row(0) == (2,) * 5
 
 
 def test_size_embeddings__none_are_made_unless_asked_for(folder: Path) -> None:

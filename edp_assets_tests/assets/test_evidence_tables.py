@@ -12,7 +12,7 @@ import pytest
 
 from edp_assets import summary
 from edp_assets.assets.evidence_predictions import EMBEDDINGS, age, volume
-from edp_assets.assets.evidence_tables import COUNTED, hits_by_disease, hits_by_organ
+from edp_assets.assets.evidence_tables import COUNTED, NOT_STORED, hits_by_disease, hits_by_organ
 from edp_assets.assets.stage import REGISTRY, StageRun
 from edp_assets.settings import Settings
 from edp_assets.storage import warehouse
@@ -91,9 +91,9 @@ class Organ:
             found[argument] = partitions if of_codes else partitions.partition(ORGAN)
         return {**found, "hand_made_gwas": Partition(self.lake, ("hand_made", "gwas_summary_stats"), ORGAN)}
 
-    def made(self, function: Any, *, synthetic: bool = True, **inputs: Any) -> Stored:
+    def made(self, function: Any, *, synthetic: bool = True, genes_unknown: str = "", **inputs: Any) -> Stored:
         """Run a stage, and bring its rows into the warehouse."""
-        cohort = SimpleNamespace(synthetic=synthetic)
+        cohort = SimpleNamespace(synthetic=synthetic, genes_unknown=genes_unknown)
         asset = ("evidence", function.__name__)
         workspace = SimpleNamespace(settings=Settings(), cohort=cohort, lake=self.lake)
         stored: Stored = function(
@@ -177,6 +177,51 @@ def test_hits_by_organ__a_code_whose_hits_are_not_stored_is_told_once(organ: Org
     found = organ.made(hits_by_organ, organ_volumes=pl.DataFrame({"eid": ["1", "2"]})).frames
     columns = ["source", "codes_not_counted", "phenotypes", "genes"]
     assert found.select(columns).rows()[:2] == [("mae", 1, 3, 2), ("organ_volume", 0, 1, 1)]
+
+
+UNKNOWN = "no variant_to_gene in cohort.toml: genes are not known"
+
+
+def test_hits__of_a_cohort_without_a_table_of_genes_are_loci_alone_and_say_why(organ: Organ) -> None:
+    hit = {"method": "clustering", "gene": None, "neg_log_10_p_value": 20.0, "cluster": 0}
+    organ.put("mae", "gene_hits", {"icd10": "K76"}, [hit])
+    organ.remove("icd10_imaging_cohort", "gene_hits", {"icd10": "K76"})
+    stored = organ.made(hits_by_disease, synthetic=False, genes_unknown=UNKNOWN)
+    found = stored.frames
+    columns = ["genes", "genes_low", "genes_high", "genes_and_whole"]
+    assert found.select(columns).null_count().row(0) == (found.height,) * 4
+    assert found.filter(icd10="K76").select("method", "loci", "loci_and_whole", "reason").rows() == [
+        ("classifier", 0, 0, UNKNOWN),
+        ("clustering", 1, 1, UNKNOWN),
+        ("icd10_whole_cohort", 1, 1, UNKNOWN),
+        ("icd10_imaging_cohort", None, None, NOT_STORED),
+    ]
+    assert (stored.metadata["genes"], stored.metadata["not_counted"]) == (UNKNOWN, 1)
+    volumes = pl.DataFrame({"eid": ["1", "2"]})
+    organs = organ.made(hits_by_organ, genes_unknown=UNKNOWN, organ_volumes=volumes).frames
+    columns = ["genes", "genes_low", "genes_high", "genes_of_island", "associations", "genes_corrected"]
+    assert organs.select(columns).null_count().row(0) == (4,) * 6
+    assert organs.select("source", "phenotypes", "loci", "reason").row(0) == ("mae", 3, 1, UNKNOWN)
+
+
+def test_closing_tables__of_a_cohort_without_a_table_of_genes_say_none_of_no_method(organ: Organ) -> None:
+    organ.made(hits_by_disease, genes_unknown=UNKNOWN)
+    organ.made(hits_by_organ, genes_unknown=UNKNOWN, organ_volumes=pl.DataFrame({"eid": ["1", "2"]}))
+    (row,) = summary.hits_by_disease(organ.warehouse).rows(named=True)
+    known = {"encoder": "mae", "organ": "liver", "icd10": "K76", "cases": 40, "auc": 0.7, "selected": 3}
+    assert row == dict.fromkeys(row) | known
+    (row,) = summary.loci_by_disease(organ.warehouse).rows(named=True)
+    assert (row["whole_cohort"], row["clustering"], row["clustering_and_whole"], row["island"]) == (1, 1, 1, 0)
+    organs = summary.hits_by_organ(organ.warehouse)
+    assert (organs["genes"].null_count(), organs["loci"].null_count()) == (4, 0)
+    assert summary.genes_unknown(organ.warehouse) == [UNKNOWN]
+
+
+def test_genes_unknown__nothing_is_said_where_genes_are_counted_or_hits_are_not_stored(organ: Organ) -> None:
+    organ.remove("mae", "gene_hits", {"icd10": "K76", "organ": "liver"})
+    organ.made(hits_by_disease)
+    organ.made(hits_by_organ, organ_volumes=pl.DataFrame({"eid": ["1", "2"]}))
+    assert summary.genes_unknown(organ.warehouse) == []
 
 
 def test_closing_tables__are_those_of_the_assets(organ: Organ) -> None:

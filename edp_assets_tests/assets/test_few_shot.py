@@ -29,7 +29,9 @@ Z = np.random.default_rng(0).normal(size=(N, 4)) + ILL[:, None] * [2.0, 0, 0, 0]
 
 def run_of(name: str) -> StageRun:
     settings = Settings.from_toml({"few_shot": {"fraction": 0.5, "seed": 3}, "classifier": {"folds": 3}})
-    return StageRun(CELL, REGISTRY["mae", name].spec, SimpleNamespace(settings=settings))
+    return StageRun(
+        CELL, REGISTRY["mae", name].spec, SimpleNamespace(settings=settings, cohort=SimpleNamespace(genes_unknown=""))
+    )
 
 
 def phenotypes(*rows: tuple[str, int | None, dict[str, Any]], table: str) -> pl.DataFrame:
@@ -166,3 +168,24 @@ def test_strongest__is_that_whose_genes_are_hit_most_clearly_and_none_that_was_n
 def told(model: dict[str, Any] | None) -> tuple[str, int | None]:
     assert model is not None
     return model["method"], model["cluster"]
+
+
+@pytest.mark.parametrize(("unknown", "genes"), [("", (1, 0, 0)), ("no table of genes", (None, None, None))])
+def test_few_shot_comparison__counts_genes_only_where_they_are_known(unknown: str, genes: tuple[int | None]) -> None:
+    label = {"encoder": "mae", "organ": "liver", "icd10": "K76", "method": "classifier", "cluster": None}
+    cohort = SimpleNamespace(genes_unknown=unknown)
+    run: Any = SimpleNamespace(workspace=SimpleNamespace(settings=Settings(), cohort=cohort))
+
+    def table(name: str, **more: Any) -> pl.DataFrame:
+        schema = empty(name).schema
+        row = {**dict.fromkeys(schema), **label, **more}
+        return pl.DataFrame([row], schema=schema)
+
+    hits, none, not_read = table("gene_hits", gene="PNPLA3"), empty("few_shot_gene_hits"), empty("edp_scores")
+    selection = table("phenotype_selection", cases=9, selected=True)
+    models = table("few_shot_phenotype_models", cases=2, failure="too few cases")
+    nothing: Any = None  # a phenotype that was not made has no GWAS
+    made = few_shot_comparison(run, selection, models, not_read, not_read, nothing, nothing, hits, none)
+    found = conform(made.frames, "few_shot_comparison")
+    columns = ["genes", "genes_few_shot", "genes_both", "reason", "genes_reason"]
+    assert found.select(columns).row(0) == (*genes, "too few cases", unknown or None)

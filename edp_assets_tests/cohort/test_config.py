@@ -173,3 +173,12 @@ def test_load_cohort__synthetic_is_said_or_lies_beside_its_truth(
     edit(toml, 'synthetic = "yes"\n', "")
     (cohort_folder / "truth.json").touch()
     assert load_cohort(cohort_folder).synthetic
+
+
+@pytest.mark.parametrize("named", ["variant_to_gene", "gene_table", "phecode_map"])
+def test_genes_unknown__where_neither_score_nor_distance_tells(
+    cohort_folder: Path, edit: Callable[..., None], named: str
+) -> None:
+    edit(cohort_folder / "cohort.toml", "variant_to_gene =", f"{named} =")
+    unknown = "no variant_to_gene in cohort.toml: genes are not known"
+    assert load_cohort(cohort_folder).genes_unknown == (unknown if named == "phecode_map" else "")

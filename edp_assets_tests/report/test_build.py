@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from edp_assets.assets.stage import REGISTRY
+from edp_assets.cli import _close
 from edp_assets.report import cell, organ, overview
 from edp_assets.report.build import build_report
 from edp_assets.report.lineage import Lineage
@@ -286,6 +287,18 @@ def test_build_report__of_a_home_of_an_earlier_version_is_built(planted: Planted
     bring_warehouse_up_to_date(Workspace(planted.home), print)
     assert not warehouse.is_behind(planted.home.warehouse, planted.lake)
     assert build(planted)[1].exists()
+
+
+def test_close__of_a_cohort_without_a_table_of_genes_says_why_they_are_not_counted(
+    planted: Planted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _close(planted.home)
+    assert "Genes are not counted" not in capsys.readouterr().out
+    with warehouse.connect(planted.home.warehouse) as connection:
+        connection.execute("UPDATE evidence_hits_by_disease SET genes = NULL, loci = 1, reason = 'no table of genes'")
+    _close(planted.home)
+    told = capsys.readouterr().out
+    assert told.count("Genes are not counted, loci are: no table of genes\n") == 1
 
 
 def test_bring_warehouse_up_to_date__of_a_home_that_was_moved_has_views_of_its_own_lake(planted: Planted) -> None:

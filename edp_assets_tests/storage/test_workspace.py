@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edp_assets.assets.stage import REGISTRY
 from edp_assets.storage.home import Home
-from edp_assets.storage.workspace import Workspace
+from edp_assets.storage.lake import cell_of
+from edp_assets.storage.workspace import Fingerprints, Workspace
 from edp_assets_tests.science.genetics.bgen_writer import hard_calls, write_bgen
 from edp_assets_tests.tiny_toml import COHORT
 
@@ -50,3 +52,22 @@ def test_files__a_replaced_bgen_or_sample_file_shows(workspace: Workspace) -> No
     assert len(set(seen)) == 3
     (folder / "all.bgen.bgi").write_bytes(b"made later")  # an index changes no result
     assert workspace.files("genotypes", ()) == seen[-1]
+
+
+@pytest.mark.parametrize("asset", ["evidence/hits_by_disease", "evidence/hits_by_organ", "evidence/sizes",
+                                   "mae/few_shot_comparison"])  # fmt: skip
+def test_fingerprints__counts_of_genes_change_with_a_table_of_genes_and_are_else_what_they_were(
+    workspace: Workspace, asset: str
+) -> None:
+    spec = REGISTRY[tuple(asset.split("/"))].spec
+    keys = {"organ": "liver", "icd10": "K76"}
+    cell = cell_of({name: keys[name] for name in spec.dimensions})
+
+    def fingerprint() -> dict[str, str]:
+        return dict(Fingerprints(Workspace(workspace.home), spec).of(cell).parts)
+
+    assert "file genes_unknown" in fingerprint()
+    toml = workspace.cohort.folder / "cohort.toml"
+    toml.write_text(TOML.replace("[cohort]\n", '[cohort]\nvariant_to_gene = "v2g.parquet"\n'))
+    # As before there was such a thing to know: a home with a table of genes makes none of its tables anew.
+    assert "file genes_unknown" not in fingerprint()

@@ -13,6 +13,11 @@ EDPS = ("classifier", "clustering", "island")
 PAPERS = ("classifier", "clustering")
 """The EDPs that the paper's Table 2 combines."""
 
+OF_GENES = (
+    "genes", "genes_low", "genes_high", "genes_and_whole", "genes_of_island", "associations", "genes_corrected",
+)  # fmt: skip
+"""Columns of either table of counts that count genes; loci are known without them."""
+
 CELL = ["encoder", "icd10", "method"]
 PHENOTYPE = [*CELL, "cluster"]
 
@@ -124,6 +129,20 @@ def counts_by_organ(
             }
         )
     return pl.DataFrame(rows, schema=BY_ORGAN)
+
+
+def without_genes(counts: pl.DataFrame, why: str) -> pl.DataFrame:
+    """Return counts of a cohort in which nobody knows which gene a variant is of: not known is not none found.
+
+    Args:
+        counts: `counts_by_code` or `counts_by_organ`; a row may have a reason of its own, which stays.
+        why: the reason; empty: genes are known, and nothing changes but that there is a column reason.
+    """
+    own = pl.col("reason") if "reason" in counts.columns else pl.lit(None, pl.String)
+    if not why:
+        return counts.with_columns(reason=own)
+    nulls = [pl.lit(None, dtype).alias(name) for name, dtype in counts.schema.items() if name in OF_GENES]
+    return counts.with_columns(*nulls, reason=pl.coalesce(own, pl.lit(why)))
 
 
 BY_ORGAN = {

@@ -7,6 +7,7 @@ its predictions of step 1 are passed on unread.
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import polars as pl
 
 from edp_assets.science.genetics.genotypes import read_sample_ids
 from edp_assets.science.genetics.plink_tables import GenotypeError, normalise_chromosome
+from edp_assets.science.genetics.tails import neg_log_10_p_from_chi2
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +26,7 @@ ROWS_A_FRAME = 131_072
 
 TEXTS = ("CHROM", "ID", "ALLELE0", "ALLELE1", "TEST")
 NUMBERS = ("GENPOS", "A1FREQ", "BETA", "SE", "LOG10P")
-"""Columns that every version writes; INFO, N, EXTRA and those of cases and controls are there or not."""
+"""Columns that every version writes; INFO, N, CHISQ, EXTRA and those of cases and controls are there or not."""
 
 NAMES = {
     "GENPOS": "base_pair_location", "ALLELE1": "effect_allele", "ALLELE0": "other_allele",
@@ -115,13 +117,15 @@ def read_step2(
     Args:
         path: a file of step 2, one phenotype (regenie's default, without --no-split).
         counts: is added to: `variants_read`, rows of the file; `test_failed`, left out as they have no statistic
-            (EXTRA is TEST_FAIL, or NA stands in BETA, SE or LOG10P); `other_tests`, left out as TEST is not ADD.
+            (EXTRA is TEST_FAIL, or NA or what is infinite stands in BETA, SE or LOG10P); `other_tests`, left out as
+            TEST is not ADD.
         n: people analysed, for a file without N (regenie before 2.0); None leaves n null there.
         rows: most rows of a frame.
 
     Yields:
         chromosome (23 is X), base_pair_location, effect_allele (ALLELE1), other_allele (ALLELE0),
-        effect_allele_frequency, beta, standard_error, neg_log_10_p_value, rsid (null for "."), n.
+        effect_allele_frequency, beta, standard_error, neg_log_10_p_value, rsid (null for "."), n. All statistics are
+        finite: where p underflowed, so that LOG10P is inf, it is that of CHISQ.
 
     Raises:
         RegenieFileError: missing, of another layout, or cut off.
@@ -164,7 +168,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
             f"its first line: {' '.join(header)[:200] or 'it is empty'}"
         )
     types: dict[str, Any] = dict.fromkeys((*TEXTS, "EXTRA"), pa.string()) | dict.fromkeys(NUMBERS, pa.float64())
-    types |= {"GENPOS": pa.int64(), "N": pa.float64()}
+    types |= {"GENPOS": pa.int64(), "N": pa.float64(), "CHISQ": pa.float64()}
     with csv.open_csv(
         pa.input_stream(str(path), compression="gzip" if packed else None),
         csv.ReadOptions(block_size=1 << 21, use_threads=False),
@@ -181,8 +185,8 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 def _additive(raw: pl.DataFrame, counts: dict[str, int], n: int | None) -> pl.DataFrame:
     """Return the additive tests that have a statistic, under GWAS-SSF's names, and count the others."""
-    additive = raw.filter(pl.col("TEST") == "ADD")
-    sound = pl.all_horizontal(pl.col(name).is_not_null() for name in ("BETA", "SE", "LOG10P"))
+    additive = _without_underflow(raw.filter(pl.col("TEST") == "ADD"))
+    sound = pl.all_horizontal(pl.col(name).is_finite().fill_null(value=False) for name in ("BETA", "SE", "LOG10P"))
     if "EXTRA" in raw.columns:
         sound &= ~pl.col("EXTRA").str.contains("TEST_FAIL", literal=True)
     tested = additive.filter(sound)
@@ -201,6 +205,16 @@ def _additive(raw: pl.DataFrame, counts: dict[str, int], n: int | None) -> pl.Da
         pl.col("ID").replace(".", None).alias(NAMES["ID"]),
         pl.col("N").cast(pl.Int64).alias(NAMES["N"]),
     )
+
+
+def _without_underflow(tests: pl.DataFrame) -> pl.DataFrame:
+    """Return the tests with LOG10P taken from CHISQ where it is inf: a variant of so small a p is the strongest hit."""
+    underflowed = (pl.col("LOG10P") == math.inf).fill_null(value=False)
+    if not tests.select(underflowed.any()).item():
+        return tests
+    chi2 = tests["CHISQ"] if "CHISQ" in tests.columns else (tests["BETA"] / tests["SE"]) ** 2
+    exact = pl.Series(neg_log_10_p_from_chi2(chi2.to_numpy()))
+    return tests.with_columns(LOG10P=pl.when(underflowed).then(exact).otherwise("LOG10P"))
 
 
 def _lines(path: Path) -> list[str]:

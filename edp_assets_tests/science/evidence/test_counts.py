@@ -6,7 +6,13 @@ import polars as pl
 import pytest
 from scipy.stats import poisson
 
-from edp_assets.science.evidence.counts import counts_by_code, counts_by_organ, poisson_interval
+from edp_assets.science.evidence.counts import (
+    OF_GENES,
+    counts_by_code,
+    counts_by_organ,
+    poisson_interval,
+    without_genes,
+)
 
 THRESHOLD = 7.301
 
@@ -149,3 +155,24 @@ def test_counts_by_code__of_its_own_loci_those_that_the_whole_cohort_hits() -> N
     found = leads((*own, 1_000_000, 1_000_000), (*own, 1_800_000, 1_800_000), between)
     columns = ["loci", "loci_and_whole"]
     assert counts_by_code(cells, GENES, found, [], 500).select(columns).rows() == [(2, 2)]
+
+
+def test_without_genes__nothing_is_said_of_genes_and_loci_stay() -> None:
+    codes = counted(unknown=("clustering",))
+    found = without_genes(codes, "no table")
+    assert found.select(n for n in OF_GENES if n in found.columns).null_count().row(0) == (found.height,) * 4
+    assert found["loci"].equals(codes["loci"])
+    assert found["loci_and_whole"].equals(codes["loci_and_whole"])
+    assert found["reason"].to_list() == ["no table", "not stored", *["no table"] * 4]
+    tested = GENES.filter(pl.col("encoder").is_not_null()).select("encoder", "icd10", "method", "cluster").unique()
+    organs = counts_by_organ(tested, GENES.clear(), LOCI, THRESHOLD, 500)
+    told = without_genes(organs, "no table")
+    assert {n for n in told.columns if told[n].null_count()} == set(OF_GENES) - {"genes_and_whole"}
+    assert told.select("phenotypes", "loci", "reason").row(0) == (3, 3, "no table")
+
+
+def test_without_genes__where_genes_are_known_counts_stay_and_there_is_a_column_for_the_reason() -> None:
+    assert without_genes(counted(), "").equals(counted())
+    organs = counts_by_organ(GENES.select("encoder", "icd10", "method", "cluster"), GENES, LOCI, THRESHOLD, 500)
+    assert without_genes(organs, "").drop("reason").equals(organs)
+    assert without_genes(organs, "")["reason"].null_count() == organs.height

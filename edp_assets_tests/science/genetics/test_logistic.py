@@ -42,6 +42,15 @@ def test_associate_binary__score_test_equals_statsmodels():
     assert not found.saddlepoint.any()
 
 
+def test_associate_binary__a_trait_that_is_the_variant_itself_has_a_finite_p():
+    rng, X, y = draw(1, 6000, 0.3)
+    G = np.stack([2 * y, y, rng.binomial(2, 0.3, len(y)), 1 - y])
+    for spa_above in (2.0, np.inf):
+        found = associate_binary(G, fit_null_model(y, covariate_basis([X])), spa_above=spa_above).association
+        assert np.isfinite(found.neg_log_10_p_value.astype(np.float32)).all()  # as it is stored
+        assert found.neg_log_10_p_value[[0, 1, 3]].min() > 323.3  # p itself underflows
+
+
 def test_associate_binary__common_variants_agree_with_likelihood_ratio():
     rng, X, _ = draw(2, 4000, 0.4)
     G = rng.binomial(2, 0.3, size=(6, 4000)).astype(np.float32)

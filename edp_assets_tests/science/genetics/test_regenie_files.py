@@ -88,6 +88,24 @@ def test_read_step2__failed_and_other_tests_are_counted(tmp_path: Path, suffix: 
     ]
 
 
+UNDERFLOWED = ["1 100 rs1 G A 0.25 500 ADD 0.5 0.01 2500 inf", "1 110 rs2 G A 0.25 500 ADD 0.5 0.1 25 6.24"]
+INFINITE = ["1 120 rs3 G A 0.25 500 ADD 0.5 0 inf inf", "1 130 rs4 G A 0.25 500 ADD inf 0.1 25 6.24",
+            "1 140 rs5 G A 0.25 500 ADD 0.5 0.1 25 -inf", "1 150 rs6 G A 0.25 500 ADD NA NA NA inf"]  # fmt: skip
+
+
+@pytest.mark.parametrize("statistic", ["CHISQ", "OTHER"])  # of a file without it: beta over its error
+def test_read_step2__a_p_that_underflowed_is_that_of_its_statistic_and_no_other_infinity_is_let_in(
+    tmp_path: Path, statistic: str
+) -> None:
+    head = f"CHROM GENPOS ID ALLELE0 ALLELE1 A1FREQ N TEST BETA SE {statistic} LOG10P"
+    counts: dict[str, int] = {}
+    found = pl.concat(list(read_step2(write(tmp_path / "a.regenie", [head, *UNDERFLOWED, *INFINITE]), counts)))
+    # -log10 of erfc(50 / sqrt(2)), which is 0 in a double, by mpmath.
+    assert found["neg_log_10_p_value"].to_list() == [pytest.approx(544.665306, abs=1e-5), 6.24]
+    assert found["rsid"].to_list() == ["rs1", "rs2"]
+    assert counts == {"variants_read": 6, "other_tests": 0, "test_failed": 4}
+
+
 @pytest.mark.parametrize("rows", [20_000, 131_072])
 def test_read_step2__frames_are_bounded_and_keep_the_order(tmp_path: Path, rows: int) -> None:
     lines = [f"1 {i} rs{i} G A 0.25 0.3 0.2 0.9 480 80 400 ADD 0.5 0.1 25 6.24 NA" for i in range(250_000)]

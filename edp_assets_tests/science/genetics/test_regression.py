@@ -52,6 +52,17 @@ def test_associate_directly__units_of_the_phenotype_do_not_matter(data):
     np.testing.assert_allclose(small.beta * 1e12, large.beta, rtol=1e-4)
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-3])
+def test_associate_directly__a_phenotype_that_is_the_variant_itself_has_a_finite_p(data, noise):
+    G, X, _ = data
+    y = G[1] + noise * np.random.default_rng(0).normal(size=G.shape[1])
+    for dtype in (np.float32, np.float64):
+        found, _ = associate_directly(G.astype(dtype), y, covariate_basis([X]))
+        assert np.isfinite(found.neg_log_10_p_value.astype(np.float32)).all()  # as it is stored
+        assert found.neg_log_10_p_value.argmax() == 1
+        assert found.neg_log_10_p_value[1] > 323.3  # p itself underflows
+
+
 def loco_offsets(path: Path, chromosome: str, iids: list[str]) -> np.ndarray:
     """Return regenie's predictions from the other chromosomes, (n_participants,); its file names people FID_IID."""
     names, *rows = [line.split() for line in path.read_text().splitlines()]

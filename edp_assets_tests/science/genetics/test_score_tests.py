@@ -74,6 +74,19 @@ def test_score_tests__keep_exactly_the_variants_of_small_p(projected, largest_p)
     assert {each.variants for each in tests.inflation.results()} == {VARIANTS}
 
 
+def test_score_tests__a_score_that_is_the_variant_itself_has_a_finite_p(projected):
+    gz, gg, c, yy = projected
+    gz, yy = gz.copy(), yy.copy()
+    yy[0] = np.square(c[:, 0]).sum()
+    gz[3] = c[:, 0] * np.sqrt(gg[3] / yy[0])  # r = 1
+    p = associate(gz, gg, c, yy, N, 5).neg_log_10_p_value
+    for _, tested in blocks(ScoreTests(c, yy, N, 5, np.ones(SCORES)), gz, gg, VARIANTS):
+        for found in (tested.association.neg_log_10_p_value, p[tested.score]):
+            assert np.isfinite(found.astype(np.float32)).all()  # as it is stored
+            assert tested.score or found.argmax() == 3
+            assert tested.score or found[3] > 323.3  # p itself underflows
+
+
 def test_score_tests__refuse_what_cannot_be_tested(projected):
     gz, gg, c, yy = projected
     with pytest.raises(ValueError, match="leave no degree of freedom"):
