@@ -31,7 +31,7 @@ def _render(sources: Sources, now: str) -> str:
     hits = summary.hits_by_disease(path)
     hits, loci = _hits_first(hits), _hits_first(summary.loci_by_disease(path))
     quality, checks, excluded = summary.encoder_quality(path), summary.check_counts(path), summary.left_out(path)
-    organs = summary.hits_by_organ(path)
+    organs = summary.hits_by_organ(path, synthetic=sources.workspace.cohort.synthetic)
     tables = [
         ("by-disease", "Genes by disease and organ", _by_cell(
             sources, hits, "Genes hit (Table 1 of the paper); empty: gene hits are not stored", mean.GENES_BY_DISEASE)),
