@@ -52,7 +52,7 @@ def _render(sources: Sources, organ: str, icd10: str, path: str) -> str:
         candidates=_candidates(selection),
         phenotypes=phenotypes.parts(),
         paper=phenotypes.paper(),
-        checks=_checks(results.of("asset_checks", organ, icd10)),
+        checks=_checks(results.checks(organ, icd10)),
         lineages=[(e, sources.lineage.steps(e, organ, icd10)) for e in sources.settings.encoders],
         scans=scans_page(organ),
         methods=METHODS,
