@@ -246,21 +246,12 @@ def _close(home: Home) -> None:
     from edp_assets.report.build import build_report
     from edp_assets.storage.workspace import Workspace
 
-    hits = summary.hits_by_disease(home.warehouse)
-    _table("Genes at genome-wide significance (Table 1 of the paper)", hits)
-    loci = summary.loci_by_disease(home.warehouse)
-    _table("Loci at genome-wide significance (Table 1 of the paper, by locus)", loci)
-    _table("Genes by organ (Table 2 of the paper)", summary.hits_by_organ(home.warehouse))
+    workspace = Workspace(home)
+    for title, frame in summary.closing_tables(home.warehouse, synthetic=workspace.cohort.synthetic).items():
+        _table(title, frame)
     for reason in summary.genes_unknown(home.warehouse):
         _say(f"Genes are not counted, loci are: {reason}")
-    _table("Age out of sample, mean absolute error in years (Table 3 of the paper)", summary.age(home.warehouse))
-    _table("Organ volume from embeddings, out of sample (Table 4 of the paper)", summary.volume(home.warehouse))
-    quality = summary.encoder_quality(home.warehouse)
-    _table("Embeddings of a sample, beside untrained encoders of each shape and pixels", quality)
-    checks = summary.check_counts(home.warehouse)
-    _table("Checks, a phenotype or partition each (of files, whose passing is not kept, the failed alone)", checks)
-    _table("Left out", summary.left_out(home.warehouse))
-    report = build_report(Workspace(home), _say)
+    report = build_report(workspace, _say)
     _say(f"warehouse: {home.warehouse}\nreport:    {report}\nUI:        make ui (same EDP_HOME)")
 
 

@@ -115,19 +115,29 @@ def _wide(path: Path, counted: str) -> pl.DataFrame:
     return warehouse.query(path, _HITS.format(counted=counted, methods=methods))
 
 
-def hits_by_organ(path: Path) -> pl.DataFrame:
+def without_papers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Leave the paper's numbers out: they stand beside a real cohort's alone, whatever it was called when it ran."""
+    return frame.drop([name for name in frame.columns if name.startswith("paper")])
+
+
+def hits_by_organ(path: Path, *, synthetic: bool) -> pl.DataFrame:
     """Genes hit for each organ by the EDPs of each encoder, and by hand-made phenotypes (paper, Table 2)."""
-    return warehouse.query(path, _ORGANS)
+    return _beside_papers(path, _ORGANS, synthetic=synthetic)
 
 
-def age(path: Path) -> pl.DataFrame:
+def age(path: Path, *, synthetic: bool) -> pl.DataFrame:
     """Age predicted out of sample from embeddings and hand-made phenotypes (paper, Table 3)."""
-    return warehouse.query(path, _AGE)
+    return _beside_papers(path, _AGE, synthetic=synthetic)
 
 
-def volume(path: Path) -> pl.DataFrame:
+def volume(path: Path, *, synthetic: bool) -> pl.DataFrame:
     """Organ volume predicted out of sample from embeddings (paper, Table 4)."""
-    return warehouse.query(path, _VOLUME)
+    return _beside_papers(path, _VOLUME, synthetic=synthetic)
+
+
+def _beside_papers(path: Path, sql: str, *, synthetic: bool) -> pl.DataFrame:
+    found = warehouse.query(path, sql)
+    return without_papers(found) if synthetic else found
 
 
 def encoder_quality(path: Path) -> pl.DataFrame:
@@ -159,3 +169,19 @@ def held_lines(holds: Iterable[Hold]) -> list[str]:
 def left_out(path: Path) -> pl.DataFrame:
     """How many were left out, by stage, organ and reason."""
     return warehouse.query(path, _EXCLUDED)
+
+
+def closing_tables(path: Path, *, synthetic: bool) -> dict[str, pl.DataFrame]:
+    """Return the tables that a run closes with, by title; of a synthetic cohort without the paper's numbers."""
+    return {
+        "Genes at genome-wide significance (Table 1 of the paper)": hits_by_disease(path),
+        "Loci at genome-wide significance (Table 1 of the paper, by locus)": loci_by_disease(path),
+        "Genes by organ (Table 2 of the paper)": hits_by_organ(path, synthetic=synthetic),
+        "Age out of sample, mean absolute error in years (Table 3 of the paper)": age(path, synthetic=synthetic),
+        "Organ volume from embeddings, out of sample (Table 4 of the paper)": volume(path, synthetic=synthetic),
+        "Embeddings of a sample, beside untrained encoders of each shape and pixels": encoder_quality(path),
+        "Checks, a phenotype or partition each (of files, whose passing is not kept, the failed alone)": check_counts(
+            path
+        ),
+        "Left out": left_out(path),
+    }

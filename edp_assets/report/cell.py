@@ -5,6 +5,7 @@ What a phenotype's own part shows is in `phenotype`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -13,13 +14,20 @@ from markupsafe import Markup
 from edp_assets.report import meanings as mean
 from edp_assets.report.html import table
 from edp_assets.report.names import METHODS, cell_page, organ_page, phenotype_id, scans_page
-from edp_assets.report.phenotype import Phenotypes
+from edp_assets.report.phenotype import OF_PHENOTYPES, Phenotypes
 from edp_assets.report.results import meanings
 from edp_assets.report.site import Page
 from edp_assets.report.sources import Sources
+from edp_assets.report.unknown import HITS, why_not_stored
 from edp_assets.storage.cells import cell_of
+from edp_assets.storage.workspace import Asset
 
-BASELINES = ("whole_cohort", "imaging_cohort", "hand_made")
+BASELINES = {
+    "whole_cohort": ("icd10_whole_cohort",),
+    "imaging_cohort": ("icd10_imaging_cohort",),
+    "hand_made": ("organ_volume", "hand_made"),
+}
+"""Column of the genes -> whose gene hits it tells of: the first part of their assets' keys."""
 
 
 def cell(sources: Sources, organ: str, icd10: str) -> Page:
@@ -30,15 +38,41 @@ def cell(sources: Sources, organ: str, icd10: str) -> Page:
     scans = [sources.lineage.stored((encoder, "phewas")).get(place) for encoder in encoders]
     phewas = [scan and scan.version for scan in scans]
     association = [sources.settings.association.fingerprint(), sources.settings.labels.fingerprint()]
-    content = [sources.results.content(organ, icd10), lineage, phewas, association, sources.head]
+    told = [_not_stored(sources, organ, icd10), _other_settings(sources, organ, icd10)]
+    content = [sources.results.content(organ, icd10), lineage, phewas, association, told, sources.head]
     return Page(path, content, lambda: _render(sources, organ, icd10, path))
+
+
+def _encoders(sources: Sources, organ: str, icd10: str) -> list[str]:
+    """Return the encoders of which a phenotype is selected."""
+    selection = sources.results.of("phenotype_selection", organ, icd10)
+    return selection.filter("selected")["encoder"].unique(maintain_order=True).to_list()
+
+
+def _not_stored(sources: Sources, organ: str, icd10: str) -> dict[Asset, str]:
+    """Return a sentence on each asset that the page shows and of which nothing is stored."""
+    of_encoders = [(e, table) for e in _encoders(sources, organ, icd10) for table in OF_PHENOTYPES]
+    baselines = [(name, "gene_hits") for names in BASELINES.values() for name in names]
+    told = {asset: why_not_stored(sources, asset, organ, icd10) for asset in (*of_encoders, *baselines)}
+    return {asset: why for asset, why in told.items() if why is not None}
+
+
+def _other_settings(sources: Sources, organ: str, icd10: str) -> str | None:
+    """Return a sentence on settings that the page's hits were made by and that are others now."""
+    of_encoders = [(e, table) for e in _encoders(sources, organ, icd10) for table in HITS]
+    baselines = [(name, "gene_hits") for names in BASELINES.values() for name in names]
+    changed = sources.lineage.other_settings([*of_encoders, *baselines], organ, icd10)
+    if not changed:
+        return None
+    return f"Made by other settings than today's: {', '.join(changed)}; the genes and loci below are of those."
 
 
 def _render(sources: Sources, organ: str, icd10: str, path: str) -> str:
     results = sources.results
     selection = results.of("phenotype_selection", organ, icd10)
     code = results.codes.filter(icd10=icd10).row(0, named=True)
-    phenotypes = Phenotypes(sources, organ, icd10, path, selection.filter("selected"))
+    not_stored = _not_stored(sources, organ, icd10)
+    phenotypes = Phenotypes(sources, organ, icd10, path, selection.filter("selected"), not_stored)
     return sources.page(
         "cell.html.j2",
         path,
@@ -48,27 +82,33 @@ def _render(sources: Sources, organ: str, icd10: str, path: str) -> str:
         code=code,
         level=sources.settings.labels.level,
         organ_page=organ_page(organ),
-        genes=_genes(sources, organ, icd10),
+        other_settings=_other_settings(sources, organ, icd10),
+        genes=_genes(sources, organ, icd10, not_stored),
+        genes_not_stored=[why for (_, table), why in not_stored.items() if table == "gene_hits"],
         candidates=_candidates(selection),
         phenotypes=phenotypes.parts(),
         paper=phenotypes.paper(),
-        checks=_checks(results.of("asset_checks", organ, icd10)),
+        checks=_checks(results.checks(organ, icd10)),
         lineages=[(e, sources.lineage.steps(e, organ, icd10)) for e in sources.settings.encoders],
         scans=scans_page(organ),
         methods=METHODS,
     )
 
 
-def _genes(sources: Sources, organ: str, icd10: str) -> Markup:
-    """Return the genes hit, what else hits them, and for each the links to its phenotype and its lineage."""
+def _genes(sources: Sources, organ: str, icd10: str, not_stored: Mapping[Asset, str]) -> Markup:
+    """Return the genes hit, what else hits them, and for each the links to its phenotype and its lineage.
+
+    A gene that no stored baseline hits is known to be hit by none only where all of them are stored.
+    """
     results = sources.results
     hits = results.of("gene_hits", organ, icd10).drop("organ", "icd10")
     code, hand_made = results.of("gene_hits", None, icd10), results.of("gene_hits", organ, None)
-    known = {name: code.filter(method=f"icd10_{name}")["gene"] for name in BASELINES[:2]} | {
-        "hand_made": hand_made["gene"]
-    }
-    for name, found in known.items():
-        hits = hits.with_columns(pl.col("gene").is_in(found.drop_nulls().implode()).fill_null(value=False).alias(name))
+    unknown = {column: any((name, "gene_hits") in not_stored for name in names) for column, names in BASELINES.items()}
+    for column, names in BASELINES.items():
+        found = (hand_made if column == "hand_made" else code.filter(pl.col("method").is_in(names)))["gene"]
+        hit = pl.col("gene").is_in(found.drop_nulls().implode()).fill_null(value=False)
+        otherwise = pl.lit(None if unknown[column] else False, pl.Boolean)
+        hits = hits.with_columns(pl.when(hit).then(True).otherwise(otherwise).alias(column))
     hits = hits.sort("neg_log_10_p_value", descending=True, maintain_order=True)
     ids = [phenotype_id(*names) for names in hits.select("encoder", "method", "cluster").iter_rows()]
     made_from = hits.with_columns(lineage=pl.lit("back to the scans"))
@@ -79,8 +119,18 @@ def _genes(sources: Sources, organ: str, icd10: str) -> Markup:
     order = ["gene", "encoder", "method", "cluster", "neg_log_10_p_value", *BASELINES, "lineage"]
     rest = [name for name in made_from.columns if name not in order]
     caption = "Genes hit, the strongest first, and whether the baselines hit them as well"
+    caption += "; empty: not known" if any(unknown.values()) else ""
     return table(made_from.select(*order, *rest), caption, links=links, meanings=mean.GENES,
-                 empty="No variant reaches genome-wide significance.")  # fmt: skip
+                 empty=_no_genes(_encoders(sources, organ, icd10), not_stored))  # fmt: skip
+
+
+def _no_genes(encoders: list[str], not_stored: Mapping[Asset, str]) -> str:
+    """Return what is said where there is no gene."""
+    without = [encoder for encoder in encoders if (encoder, "gene_hits") in not_stored]
+    if without == encoders:
+        return "Not known."
+    none = "No variant reaches genome-wide significance"
+    return f"{none} in what is stored." if without else f"{none}."
 
 
 def _candidates(selection: pl.DataFrame) -> Markup:

@@ -9,6 +9,7 @@ from edp_assets.report.names import EVIDENCE
 from edp_assets.report.results import content_of, meanings
 from edp_assets.report.site import Page
 from edp_assets.report.sources import Sources
+from edp_assets.summary import without_papers
 
 TABLES = {
     "evidence_hits_by_disease": "Genes by disease and organ (Table 1 of the paper)",
@@ -29,14 +30,16 @@ TABLES = {
 def evidence(sources: Sources) -> Page:
     """Return the page of what results are worth."""
     there = {name: sources.results.table(name) for name in TABLES}
-    there = {name: _shown(frame) for name, frame in there.items() if frame.height}
+    synthetic = sources.workspace.cohort.synthetic
+    there = {name: _shown(frame, synthetic=synthetic) for name, frame in there.items() if frame.height}
     contents = [(name, content_of(frame)) for name, frame in there.items()]
     return Page(EVIDENCE, [sources.head, contents], lambda: _render(sources, there))
 
 
-def _shown(frame: pl.DataFrame) -> pl.DataFrame:
-    """Leave out what is no value of a table's cell: vectors."""
-    return frame.drop([name for name, dtype in frame.schema.items() if dtype.is_nested()])
+def _shown(frame: pl.DataFrame, *, synthetic: bool) -> pl.DataFrame:
+    """Leave out what is no value of a table's cell, vectors; and the paper's numbers, of a synthetic cohort."""
+    frame = frame.drop([name for name, dtype in frame.schema.items() if dtype.is_nested()])
+    return without_papers(frame) if synthetic else frame
 
 
 def _render(sources: Sources, there: dict[str, pl.DataFrame]) -> str:

@@ -21,6 +21,9 @@ CHAIN = (
 )  # fmt: skip
 """The way from a gene to the scans; what else a step was made from stands beside it."""
 
+SETTINGS = "settings "
+"""What `Workspace.changed_settings` calls a section of the settings by."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -93,12 +96,29 @@ class Lineage:
     _stored: dict[Asset, dict[Cell, Provenance]] = field(default_factory=dict)
     _found: dict[tuple[Asset, Cell], _Found | None] = field(default_factory=dict)
     _steps: dict[tuple[Asset, Cell], Step] = field(default_factory=dict)
+    _orders: dict[tuple[Asset, bool], list[Asset]] = field(default_factory=dict)
 
     def stored(self, asset: Asset) -> dict[Cell, Provenance]:
         """Return the provenance of all stored partitions of an asset."""
         if asset not in self._stored:
             self._stored[asset] = self.workspace.provenances(asset)
         return self._stored[asset]
+
+    def has(self, asset: Asset, organ: str, icd10: str) -> bool:
+        """Return whether anything of an asset is stored that is of a cell, or, where it has no such key, of all."""
+        return asset in self.stages and self._find(asset, {"organ": organ, "icd10": icd10}) is not None
+
+    def above(self, asset: Asset) -> list[Asset]:
+        """Return what an asset is made from, or held by, nearest first."""
+        return self._order(asset, guards=True)[1:]
+
+    def other_settings(self, assets: Iterable[Asset], organ: str, icd10: str) -> list[str]:
+        """Return which settings are others now than when these assets of a cell, or what is above them, were made."""
+        stored = [asset for asset in assets if self.has(asset, organ, icd10)]
+        way = dict.fromkeys(each for asset in stored for each in self._order(asset))
+        found = [self._find(each, {"organ": organ, "icd10": icd10}) for each in way]
+        changed = {name for each in found if each is not None for name in each.changed}
+        return sorted(name.removeprefix(SETTINGS) for name in changed if name.startswith(SETTINGS))
 
     def steps(self, encoder: str, organ: str, icd10: str) -> list[Step]:
         """Return every step from a cell's gene hits back, nearest first; what is not stored (yet) is left out."""
@@ -127,16 +147,21 @@ class Lineage:
                 return [each for each in found if each is not None]
         return []
 
-    def _order(self, start: Asset) -> list[Asset]:
-        """Return an asset and all above it, each after everything that is made from it."""
+    def _order(self, start: Asset, *, guards: bool = False) -> list[Asset]:
+        """Return an asset and all above it, each after everything that is made from it; with what guards them too."""
+        if (start, guards) in self._orders:
+            return self._orders[start, guards]
         above, ahead = {start}, [start]
         while ahead:
-            for each in self.stages[ahead.pop()].spec.inputs.values():
+            spec = self.stages[ahead.pop()].spec
+            for each in (*spec.inputs.values(), *(spec.guarded_by if guards else ())):
                 if each not in above:
                     above.add(each)
                     ahead.append(each)
         # Stages are defined in the order of the flow.
-        return [asset for asset in reversed(list(self.stages)) if asset in above]
+        found = [asset for asset in reversed(list(self.stages)) if asset in above]
+        self._orders[start, guards] = found
+        return found
 
     def _find(self, asset: Asset, keys: Mapping[str, str]) -> _Found | None:
         """Return what is stored of an asset that agrees with the keys; what cells share is put together once."""

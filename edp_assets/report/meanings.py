@@ -66,14 +66,15 @@ CODES = meanings("icd10_codes") | {
     "selected": "those of them that have a GWAS",
     "classifier_says": "why each encoder's classifier is selected or not",
     "clusters_say": "which clusters of each encoder are selected; where none is, why the one nearest to it is not",
-    "genes": "hit by the scores of trained encoders, or by the code's own GWAS here",
+    "genes": "hit by the scores of trained encoders, or by the code's own GWAS here; empty: not known",
 }
 """Of an organ's table of codes."""
 
 GENES = meanings("gene_hits") | {
-    "whole_cohort": "whether the code itself hits the gene in the whole cohort",
-    "imaging_cohort": "whether the code itself hits the gene in the imaging cohort",
-    "hand_made": "whether the organ's volume, or another phenotype that needs no encoder, hits the gene",
+    "whole_cohort": "whether the code itself hits the gene in the whole cohort; empty: not known",
+    "imaging_cohort": "whether the code itself hits the gene in the imaging cohort; empty: not known",
+    "hand_made": "whether the organ's volume, or another phenotype that needs no encoder, hits the gene; empty: not "
+    "known",
     "lineage": "leads to the steps that the gene was found by",
 }
 """Of a cell's genes."""

@@ -14,6 +14,8 @@ from edp_assets.report.html import plot, table
 from edp_assets.report.names import href, organ_page, scans_page
 from edp_assets.report.site import Page
 from edp_assets.report.sources import Sources
+from edp_assets.report.unknown import cells_without_hits
+from edp_assets.storage.cells import cell_of
 from edp_assets.storage.withdrawal import scan_pictures
 
 
@@ -31,7 +33,8 @@ def _content(sources: Sources, name: str) -> list[Any]:
     embedded = {encoder: _versions(sources, (encoder, "clusters"), name) for encoder in sources.settings.encoders}
     settings = [sources.settings.classifier.fingerprint(), sources.settings.clustering.fingerprint()]
     pages = [sources.head, [cell for cell in sources.shown if cell[0] == name]]
-    return [selection, hits, paper, embedded, settings, results.codes.rows(), pages, _pictures(sources, name)]
+    known = [_people(sources, name), _codes_without_hits(sources, name)]
+    return [selection, hits, paper, embedded, settings, results.codes.rows(), pages, _pictures(sources, name), known]
 
 
 def _versions(sources: Sources, asset: tuple[str, ...], organ: str) -> str | None:
@@ -66,9 +69,15 @@ def _said(picture: str) -> str:
     return picture.rsplit("/", 1)[-1].removesuffix(".png").replace("-", " ").replace("_", " ")
 
 
-def _people(sources: Sources, name: str) -> int:
-    volumes = sources.results.table("organ_volumes")
-    return volumes.filter(organ=name).height if volumes.height else 0
+def _people(sources: Sources, name: str) -> int | None:
+    """Return how many people have a usable scan; None where that has not been found out yet."""
+    if cell_of({"organ": name}) not in sources.lineage.stored(("organ_volumes",)):
+        return None
+    return sources.results.table("organ_volumes").filter(organ=name).height
+
+
+def _codes_without_hits(sources: Sources, name: str) -> list[str]:
+    return cells_without_hits(sources).filter(organ=name)["icd10"].sort().to_list()
 
 
 def _named(sources: Sources, name: str) -> pl.DataFrame:
@@ -136,7 +145,9 @@ def _codes(sources: Sources, name: str, path: str, selection: pl.DataFrame) -> M
             .group_by("icd10")
             .agg(genes=pl.col("gene").n_unique())
         )
-        codes = codes.join(hit, on="icd10", how="left").with_columns(pl.col("genes").fill_null(0))
+        unknown = pl.col("icd10").is_in(_codes_without_hits(sources, name))
+        codes = codes.join(hit, on="icd10", how="left")
+        codes = codes.with_columns(pl.when(unknown).then(pl.col("genes")).otherwise(pl.col("genes").fill_null(0)))
     codes = codes.sort("selected", "icd10", descending=[True, False])
     says = ["classifier_says", "clusters_say"]
     codes = codes.select(pl.exclude(says), *says)

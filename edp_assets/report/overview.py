@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 import polars as pl
 
 from edp_assets import summary
-from edp_assets.assets.encoders import UNTRAINED
 from edp_assets.report import meanings as mean
 from edp_assets.report.html import plot, table
 from edp_assets.report.names import INDEX, href, organ_page
+from edp_assets.report.numbers import EDPS, edp_genes, numbers
 from edp_assets.report.results import meanings
 from edp_assets.report.site import Page
 from edp_assets.report.sources import Sources
+from edp_assets.report.unknown import NOT_MADE, cells_without_hits
 
-EDPS = ("classifier", "clustering", "island")
-BASELINES = ("icd10_whole_cohort", "icd10_imaging_cohort", "organ_volume")
-"""What the paper holds EDPs against; hand-made phenotypes go further."""
+LEAVING_OUT = ("participants", "icd10_codes", "scans", "masked_crops")
+"""Tables that a run begins with: as long as one is not made, it is not known who is left out."""
 
 
 def overview(sources: Sources) -> Page:
@@ -31,7 +31,7 @@ def _render(sources: Sources, now: str) -> str:
     hits = summary.hits_by_disease(path)
     hits, loci = _hits_first(hits), _hits_first(summary.loci_by_disease(path))
     quality, checks, excluded = summary.encoder_quality(path), summary.check_counts(path), summary.left_out(path)
-    organs = summary.hits_by_organ(path)
+    organs = summary.hits_by_organ(path, synthetic=sources.workspace.cohort.synthetic)
     tables = [
         ("by-disease", "Genes by disease and organ", _by_cell(
             sources, hits, "Genes hit (Table 1 of the paper); empty: gene hits are not stored", mean.GENES_BY_DISEASE)),
@@ -40,25 +40,38 @@ def _render(sources: Sources, now: str) -> str:
         ("by-organ", "Genes by organ", table(
             organs, "Genes hit by the EDPs of each encoder, and by organ volume (Table 2 of the paper)",
             links={"organ": [href(INDEX, organ_page(o)) if o in sources.organs else None for o in organs["organ"]]},
-            meanings=meanings("evidence_hits_by_organ"),
+            meanings=meanings("evidence_hits_by_organ"), empty=_none(sources, "evidence/hits_by_organ"),
         )),
         ("embeddings", "What embeddings hold", table(
-            quality, "Volume and age predicted out of sample (Tables 3 and 4 of the paper)", meanings=mean.QUALITY)),
+            quality, "Volume and age predicted out of sample (Tables 3 and 4 of the paper)", meanings=mean.QUALITY,
+            empty=_none(sources, "evidence/encoder_quality"))),
         ("checks", "Checks", table(checks, "A phenotype or partition each; of files, whose passing is not kept, the "
-                                   "failed alone", meanings=mean.CHECKS)),
+                                   "failed alone", meanings=mean.CHECKS, empty=NOT_MADE)),
         ("left-out", "Left out", table(
-            excluded, "Who and what was left out, by stage and reason", meanings=mean.LEFT_OUT, empty="Nobody.")),
+            excluded, "Who and what was left out, by stage and reason", meanings=mean.LEFT_OUT,
+            empty=_nobody(sources))),
     ]  # fmt: skip
     return sources.page(
         "overview.html.j2",
         INDEX,
         "Overview",
         cohort=sources.workspace.cohort.name,
-        numbers=_numbers(sources),
+        numbers=numbers(sources),
         heat=_heat_map(sources),
         tables=tables,
         made=now,
     )
+
+
+def _none(sources: Sources, asset: str, none: str = "None.") -> str:
+    """Return what is said where a table has no row."""
+    return none if sources.lineage.stored(tuple(asset.split("/"))) else NOT_MADE
+
+
+def _nobody(sources: Sources) -> str:
+    """Return what is said where nobody is left out."""
+    ahead = [name for name in LEAVING_OUT if not sources.lineage.stored((name,))]
+    return f"Not known: {', '.join(ahead)} not made yet." if ahead else "Nobody."
 
 
 def _hits_first(frame: pl.DataFrame) -> pl.DataFrame:
@@ -78,53 +91,8 @@ def _by_cell(sources: Sources, frame: pl.DataFrame, caption: str, told: dict[str
         links["icd10"] = [href(INDEX, page) if page else None for page in pages]
         links["organ"] = [href(INDEX, organ_page(o)) if o in sources.organs else None for o in frame["organ"]]
     elsewhere = "the pages of the organs list all their codes"
-    empty = "No code has been studied yet."
+    empty = _none(sources, "evidence/hits_by_disease", "No code has been studied yet.")
     return table(frame, caption, meanings=told, links=links, elsewhere=elsewhere, empty=empty)
-
-
-def _numbers(sources: Sources) -> list[tuple[int, str]]:
-    """Return the few numbers that say how large all of it is."""
-    results = sources.results
-    genes = _edp_genes(sources)
-    hits = results.table("gene_hits")
-    baselines = hits.filter(~pl.col("method").is_in(EDPS))
-    of_code_and_volume = baselines.filter(pl.col("method").is_in(BASELINES))
-    beyond, beyond_all = (genes.join(of, on="gene", how="anti") for of in (of_code_and_volume, baselines))
-    scans = results.table("organ_volumes")
-    return [
-        (scans["eid"].n_unique(), "people with a usable scan"),
-        (len(sources.organs), "organs"),
-        (results.codes.height, "codes studied"),
-        (_learned(sources), "embedding-derived phenotypes with a GWAS"),
-        (genes["gene"].n_unique(), "genes hit by them"),
-        (beyond["gene"].n_unique(), "of these by neither the code itself nor organ volume"),
-        (beyond_all["gene"].n_unique(), "of those by no hand-made phenotype either: surface, intensity, fat fraction"),
-    ]
-
-
-def _learned(sources: Sources) -> int:
-    """Return how many phenotypes of the studied codes are selected; those of the untrained control are none."""
-    selected = sources.results.table("phenotype_selection")
-    if not selected.height:
-        return 0
-    learned = selected.filter(pl.col("selected") & (pl.col("encoder") != UNTRAINED))
-    return learned.join(sources.cells, on=["organ", "icd10"], how="semi").height
-
-
-def _edp_genes(sources: Sources) -> pl.DataFrame:
-    """Return organ, icd10 and gene of the hits of EDPs of the studied codes; the untrained control's are none."""
-    hits = sources.results.table("gene_hits")
-    learned = pl.col("method").is_in(EDPS) & (pl.col("encoder") != UNTRAINED)
-    own = hits.filter(learned).drop_nulls("gene").select("organ", "icd10", "gene").unique()
-    return own.join(sources.cells, on=["organ", "icd10"], how="semi")
-
-
-def _without_hits(sources: Sources) -> pl.DataFrame:
-    """Return the organs and codes of which no trained encoder's gene hits are stored."""
-    counted = sources.results.table("evidence_hits_by_disease")
-    learned = counted.filter(pl.col("encoder").is_not_null() & (pl.col("encoder") != UNTRAINED))
-    known = pl.col("reason").is_null().any()
-    return learned.group_by("organ", "icd10").agg(known=known).filter(~pl.col("known")).select("organ", "icd10")
 
 
 def _heat_map(sources: Sources) -> str | None:
@@ -133,9 +101,11 @@ def _heat_map(sources: Sources) -> str | None:
         return None
     from edp_assets.figures.interactive import HEAT_ROWS, heat_map
 
-    counts = _edp_genes(sources).group_by("organ", "icd10").agg(genes=pl.len())
+    counts = edp_genes(sources).group_by("organ", "icd10").agg(genes=pl.len())
     cells = sources.cells.filter(pl.col("selected") > 0).join(counts, on=["organ", "icd10"], how="left")
-    cells = cells.join(_without_hits(sources), on=["organ", "icd10"], how="anti")
+    unknown = cells_without_hits(sources).with_columns(unknown=True)
+    cells = cells.join(unknown, on=["organ", "icd10"], how="left")
+    cells = cells.filter(pl.col("genes").is_not_null() | pl.col("unknown").is_null()).drop("unknown")
     links = [href(INDEX, sources.cell_link(*cell) or "") for cell in cells.select("organ", "icd10").iter_rows()]
     cells = cells.with_columns(pl.col("genes").fill_null(0), href=pl.Series(links, dtype=pl.String))
     cells = cells.join(sources.results.codes.select("icd10", "description"), on="icd10", how="left")

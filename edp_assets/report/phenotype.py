@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -16,11 +17,15 @@ from edp_assets.report.html import plot, table
 from edp_assets.report.names import phenotype_id
 from edp_assets.report.results import meanings
 from edp_assets.report.sources import Sources
+from edp_assets.report.unknown import HITS
 from edp_assets.storage.cells import cell_of
 from edp_assets.storage.columns import of_phenotype, phenotype_name
-from edp_assets.storage.schemas import SCHEMAS
+from edp_assets.storage.schemas import SCHEMAS, empty
 from edp_assets.storage.upstream import Partition
+from edp_assets.storage.workspace import Asset
 
+OF_PHENOTYPES = ("gwas_summary_stats", *HITS, "phewas")
+"""Tables of an encoder that have a part of each selected phenotype."""
 FULLY_DRAWN = 8
 """Phenotypes of a page whose plots have all their points; of more, each has fewer, so that the page stays small."""
 ROWS_AT_ONCE = 131_072
@@ -38,6 +43,8 @@ class Phenotypes:
     icd10: str
     path: str
     selected: pl.DataFrame
+    not_stored: Mapping[Asset, str]
+    """A sentence on each asset of these of which nothing is stored."""
 
     def parts(self) -> list[dict[str, Any]]:
         """Return what is shown of each phenotype, those of the strongest association first."""
@@ -60,21 +67,36 @@ class Phenotypes:
         genes = self._of_cell("gene_hits").filter(own)
         leads = self._of_cell("lead_variants").filter(own)
         regional = self.sources.files(self._of_cell("association_figures").filter(own, figure="regional"), self.path)
+        no_genes, no_loci = (self._no_hits(encoder, table, method, cluster) for table in HITS)
         return {
             "id": name,
             "title": f"{encoder}, {phenotype_name(method, cluster)}",
             "chosen": chosen,
-            "genes": genes.drop_nulls("gene").height,
-            "loci": leads.height,
+            "genes": "genes not known" if no_genes else f"{genes.drop_nulls('gene').height} genes",
+            "loci": "loci not known" if no_loci else f"{leads.height} loci",
             "distribution": self._distribution(encoder, method, cluster, name),
-            "gwas": self._gwas(encoder, method, cluster, name, genes),
+            "gwas": self._gwas(encoder, method, cluster, name, None if no_genes else genes),
+            "no_gwas": self._nothing(encoder, "gwas_summary_stats"),
             "loci_table": self._loci(leads, regional, name),
+            "no_loci": no_loci,
             "regional": [{**figure, "id": self._locus_id(name, figure)} for figure in regional],
             "overlap": self._rows("label_overlap", own, "Whose own label went into their score (see Methods)"),
             "phewas": self._phewas(encoder, own, name),
+            "no_phewas": self._nothing(encoder, "phewas"),
             "interpretation": self._interpretation(encoder, method, cluster, own),
             "correlations": self._correlations(own),
         }
+
+    def _nothing(self, encoder: str, table: str) -> str:
+        """Return what is said in place of what a table would show of a phenotype, where it shows nothing."""
+        return self.not_stored.get((encoder, table)) or f"{encoder}/{table} has nothing of this phenotype."
+
+    def _no_hits(self, encoder: str, table: str, method: str, cluster: int | None) -> str | None:
+        """Return why a phenotype's hits are not known; None where they are. Those stored are of the stored GWAS."""
+        tested = {key[1:] for key in self._tested if key[0] == encoder}
+        if (encoder, table) not in self.not_stored and (not tested or (method, cluster) in tested):
+            return None
+        return self._nothing(encoder, table)
 
     def paper(self) -> list[dict[str, Any]]:
         """Return the paper's figures of this code, with what they show, in their order."""
@@ -172,9 +194,9 @@ class Phenotypes:
         return found
 
     def _gwas(
-        self, encoder: str, method: str, cluster: int | None, name: str, genes: pl.DataFrame
+        self, encoder: str, method: str, cluster: int | None, name: str, genes: pl.DataFrame | None
     ) -> dict[str, Any] | None:
-        """Return the Manhattan and quantile plots, and what is told of them."""
+        """Return the Manhattan and quantile plots, and what is told of them; genes: those hit, where they are known."""
         from edp_assets.figures.interactive_gwas import manhattan, qq
 
         thinned = self._thinned.get((encoder, method, cluster))
@@ -186,7 +208,9 @@ class Phenotypes:
         drawn = f"{thinned.drawn:,} points stand for {thinned.variants:,} variants"
         left = f" ({tested:,} were tested, those of small p are stored)" if tested > thinned.variants else ""
         told = f"{drawn}{left}: all {thinned.associated:,} hits, the strongest others, and one a pixel of the rest."
-        alt = f"Manhattan plot; the line is p = {settings.threshold:g}, genes hit are named."
+        named = "are not known" if genes is None else "are named"
+        alt = f"Manhattan plot; the line is p = {settings.threshold:g}, genes hit {named}."
+        genes = empty("gene_hits") if genes is None else genes
         inflation = f" Lambda GC {note['lambda_gc']:.3f}." if "lambda_gc" in note else ""
         people = f" {note['n']:,} people." if "n" in note else ""
         return {

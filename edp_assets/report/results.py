@@ -29,9 +29,10 @@ BY_CELL = (
     "paper_figures",
     "phewas_figures",
     "score_correlations",
-    "asset_checks",
 )
 """Tables of which a page shows the rows of its organ and code."""
+CHECKS = "asset_checks"
+"""Of what passed a page tells the number alone."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Results:
 
     @cached_property
     def _by_cell(self) -> dict[str, dict[tuple[Any, ...], pl.DataFrame]]:
-        return {name: _parts(self.table(name), ("organ", "icd10")) for name in BY_CELL}
+        return {name: _parts(self.table(name), ("organ", "icd10")) for name in (*BY_CELL, CHECKS)}
 
     def of(self, name: str, organ: str | None, icd10: str | None) -> pl.DataFrame:
         """Return the rows of a table that are of an organ and code; null where a table has rows of all."""
@@ -95,12 +96,18 @@ class Results:
         """Return what tells whether any row of a table that is of an organ has changed."""
         return digest([(cell, content_of(rows)) for cell, rows in self._by_cell[name].items() if cell[0] == organ])
 
+    def checks(self, organ: str, icd10: str) -> pl.DataFrame:
+        """Return the checks of an organ and code: of both, and of what its page needs of either, as its baselines."""
+        return pl.concat([self.of(CHECKS, *cell) for cell in ((organ, icd10), (None, icd10), (organ, None))])
+
     def content(self, organ: str, icd10: str) -> list[Any]:
         """Return what tells whether any row that a cell's page shows has changed."""
         rows = [content_of(self.of(name, organ, icd10)) for name in BY_CELL]
         baselines = [content_of(self.of("gene_hits", *cell)) for cell in ((None, icd10), (organ, None))]
         code = content_of(self.codes.filter(icd10=icd10))
-        return [rows, baselines, code]
+        checks = self.checks(organ, icd10)
+        failed = checks.filter(~pl.col("passed"))
+        return [rows, baselines, code, checks.height, content_of(failed)]
 
 
 def content_of(frame: pl.DataFrame) -> str:

@@ -16,6 +16,7 @@ from edp_assets.report.names import organ_page, scans_page
 from edp_assets.report.results import digest
 from edp_assets.report.site import Page
 from edp_assets.report.sources import Sources
+from edp_assets.report.unknown import NOT_MADE
 from edp_assets.storage.cells import cell_of
 
 SHARED_BY = 5
@@ -29,7 +30,8 @@ def scans(sources: Sources, organ: str) -> Page:
     asset, cell = ("scans",), cell_of({"organ": organ})
     stored = sources.lineage.stored(asset).get(cell)
     left = _left_out(sources, organ)
-    content = [sources.head, None if stored is None else [stored.version, stored.inputs], left.rows()]
+    looked = _looked_at(sources, organ)
+    content = [sources.head, None if stored is None else [stored.version, stored.inputs], left.rows(), looked]
     return Page(path, content, lambda: _render(sources, organ, path, left))
 
 
@@ -48,8 +50,14 @@ def _render(sources: Sources, organ: str, path: str, left: pl.DataFrame) -> str:
         patterns=table(patterns, "Where the files lie, relative to the cohort's folder", meanings=mean.PATTERNS),
         scans=table(listed, "Scans, in the order of their hashes", meanings=mean.SCANS,
                     elsewhere="the table scans of the lake has them all"),
-        left=table(left, "Scans of which no crop was made, by reason", meanings=mean.LEFT_OUT, empty="None."),
+        left=table(left, "Scans of which no crop was made, by reason", meanings=mean.LEFT_OUT,
+                   empty="None." if _looked_at(sources, organ) else NOT_MADE),
     )  # fmt: skip
+
+
+def _looked_at(sources: Sources, organ: str) -> bool:
+    """Return whether crops were made of the organ's scans: before that it is not known which are left out."""
+    return cell_of({"organ": organ}) in sources.lineage.stored(("masked_crops",))
 
 
 def _left_out(sources: Sources, organ: str) -> pl.DataFrame:

@@ -235,7 +235,7 @@ def test_closing_tables__are_those_of_the_assets(organ: Organ) -> None:
     }  # fmt: skip
     (row,) = summary.loci_by_disease(organ.warehouse).rows(named=True)
     assert (row["whole_cohort"], row["clustering"], row["clustering_and_whole"]) == (1, 1, 1)
-    assert summary.hits_by_organ(organ.warehouse)["source"].to_list() == [
+    assert summary.hits_by_organ(organ.warehouse, synthetic=True)["source"].to_list() == [
         "fat_fraction", "mae", "organ_surface", "organ_volume"
     ]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,21 @@ class Planted:
         self.assets[name] = table
         self.lake.write(name, cell_of(keys), table, Stored(rows, notes=notes or {}), "planted")
 
+    def forget(self, *assets: str) -> None:
+        """Take assets out of lake and warehouse, as if they had not been made."""
+        for asset in assets:
+            shutil.rmtree(self.lake.root.joinpath(*asset.split("/")))
+        self.mirror()
+
+    def plant_failure(self, asset: str, check: str, severity: str = "error", **keys: str) -> None:
+        """Store a check of a partition that failed, and an empty partition where there is none."""
+        name, table = tuple(asset.split("/")), asset.split("/")[-1]
+        if not self.lake.path(name, cell_of(keys)).exists():
+            self.store(asset, table, filled(table, []), **keys)
+        row = {**keys, "asset": asset, "check_name": check, "severity": severity}
+        self.lake.write_beside(name, cell_of(keys), "asset_checks", filled("asset_checks", [row]), "planted")
+        self.mirror()
+
     def mirror(self) -> None:
         """Make the warehouse of the lake."""
         warehouse.rebuild(self.home.warehouse, self.lake, [(table, asset) for asset, table in self.assets.items()])
@@ -105,8 +121,18 @@ class Planted:
         for organ in ORGANS:
             self._plant_organ(organ)
         self._plant_evidence()
+        self._plant_baselines()
+
+    def _plant_baselines(self) -> None:
+        """Store what the baselines hit: the code K76 in the whole cohort a gene, nothing else anything."""
         hits = [{"icd10": "K76", "method": "icd10_whole_cohort", "gene": GENE, "gene_id": None, "score": 0.9}]
-        self.store("icd10_whole_cohort/gene_hits", "gene_hits", filled("gene_hits", hits), icd10="K76")
+        for code in CODES:
+            of_code = filled("gene_hits", hits if code == "K76" else [])
+            self.store("icd10_whole_cohort/gene_hits", "gene_hits", of_code, icd10=code)
+            self.store("icd10_imaging_cohort/gene_hits", "gene_hits", filled("gene_hits", []), icd10=code)
+        for organ in ORGANS:
+            for name in ("organ_volume", "hand_made"):
+                self.store(f"{name}/gene_hits", "gene_hits", filled("gene_hits", []), organ=organ)
 
     def _plant_evidence(self) -> None:
         for organ in ORGANS:
