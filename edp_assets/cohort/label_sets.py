@@ -80,7 +80,7 @@ def choose_labels(
             if counts.get(key, 0) >= of_set.min_cases:
                 chosen += [key] if key not in chosen else []
             elif of_set.labels:
-                found = f"{counts.get(key, 0)}{did_you_mean(key, [k for k in there if k != key])}"
+                found = f"{counts.get(key, 0)}{'' if key in counts else did_you_mean(key, there)}"
                 where, remedy = f"[labels.sets.{name}] labels, {key!r}", "remove the label, or lower its min_cases"
                 problems.append(Problem("excluded", FILE, where, wanted, found, remedy))
         if not of_set.labels and not any(label_set(key) == name for key in chosen):

@@ -55,6 +55,8 @@ def _of_phenotypes(sources: Sources) -> list[Number]:
         gwas += f", of {selected.height:,} selected"
     if with_hits < selected.height:
         hit += f"; of {selected.height - with_hits:,} selected the gene hits are not stored"
+    if unknown := sources.workspace.cohort.genes_unknown:
+        return [(with_gwas, gwas), (NOT_KNOWN, f"{hit}: {unknown}"), (NOT_KNOWN, new), (NOT_KNOWN, newer)]
     if selected.height and not with_hits:
         return [(with_gwas, gwas), *((NOT_KNOWN, what) for what in (hit, new, newer))]
     genes = edp_genes(sources)

@@ -34,9 +34,9 @@ def _render(sources: Sources, now: str) -> str:
     organs = summary.hits_by_organ(path, synthetic=sources.workspace.cohort.synthetic)
     tables = [
         ("by-disease", "Genes by disease and organ", _by_cell(
-            sources, hits, "Genes hit (Table 1 of the paper); empty: gene hits are not stored", mean.GENES_BY_DISEASE)),
+            sources, hits, "Genes hit (Table 1 of the paper); empty: not known", mean.GENES_BY_DISEASE)),
         ("loci", "Loci by disease and organ", _by_cell(
-            sources, loci, "Loci hit; empty: they are not stored", mean.LOCI_BY_DISEASE)),
+            sources, loci, "Loci hit; empty: not known", mean.LOCI_BY_DISEASE)),
         ("by-organ", "Genes by organ", table(
             organs, "Genes hit by the EDPs of each encoder, and by organ volume (Table 2 of the paper)",
             links={"organ": [href(INDEX, organ_page(o)) if o in sources.organs else None for o in organs["organ"]]},
@@ -96,7 +96,7 @@ def _by_cell(sources: Sources, frame: pl.DataFrame, caption: str, told: dict[str
 
 
 def _heat_map(sources: Sources) -> str | None:
-    """Return the heat map of organs and codes with a phenotype; None where there is none."""
+    """Return the heat map of organs and codes with a phenotype; None where there is none, or no gene is known."""
     if not sources.shown:
         return None
     from edp_assets.figures.interactive import HEAT_ROWS, heat_map
@@ -106,6 +106,8 @@ def _heat_map(sources: Sources) -> str | None:
     unknown = cells_without_hits(sources).with_columns(unknown=True)
     cells = cells.join(unknown, on=["organ", "icd10"], how="left")
     cells = cells.filter(pl.col("genes").is_not_null() | pl.col("unknown").is_null()).drop("unknown")
+    if not cells.height:
+        return None
     links = [href(INDEX, sources.cell_link(*cell) or "") for cell in cells.select("organ", "icd10").iter_rows()]
     cells = cells.with_columns(pl.col("genes").fill_null(0), href=pl.Series(links, dtype=pl.String))
     cells = cells.join(sources.results.codes.select("icd10", "description"), on="icd10", how="left")
@@ -113,7 +115,7 @@ def _heat_map(sources: Sources) -> str | None:
     left = f"The {HEAT_ROWS} codes of the most genes, of {codes:,}." if codes > HEAT_ROWS else ""
     alt = (
         "Genes hit by the embedding-derived phenotypes of each organ and code, trained encoders and methods together; "
-        "empty: no phenotype was selected, or gene hits are not stored. A click opens the page; the table below has "
+        "empty: no phenotype was selected, or genes are not known. A click opens the page; the table below has "
         "the same links."
     )
     return plot(heat_map(cells), "heat-map", alt, left)

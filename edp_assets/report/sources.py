@@ -59,8 +59,8 @@ class Sources:
 
     @property
     def head(self) -> list[Any]:
-        """What the head of every page shows: other content of it makes every page anew."""
-        return [self.navigation, self.workspace.cohort.synthetic]
+        """What every page shows, or has a say in it: other content of it makes every page anew."""
+        return [self.navigation, self.workspace.cohort.synthetic, self.workspace.cohort.genes_unknown]
 
     def cell_link(self, organ: str, icd10: str) -> str | None:
         """Return a cell's page; None where it has none."""

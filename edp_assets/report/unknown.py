@@ -16,9 +16,16 @@ HITS = ("gene_hits", "lead_variants")
 
 
 def why_not_stored(sources: Sources, asset: Asset, organ: str, icd10: str) -> str | None:
-    """Return a sentence on an asset of which nothing is stored that is of an organ and code; None where it is."""
-    lineage = sources.lineage
-    if asset not in lineage.stages or lineage.has(asset, organ, icd10):
+    """Return a sentence on an asset of which nothing is stored that is of an organ and code; None where it is.
+
+    Gene hits of a cohort that names no table of genes tell of no gene.
+    """
+    lineage, unknown = sources.lineage, sources.workspace.cohort.genes_unknown
+    if asset not in lineage.stages:
+        return None
+    if unknown and asset[-1] == HITS[0]:
+        return f"{unknown[0].upper()}{unknown[1:]}."
+    if lineage.has(asset, organ, icd10):
         return None
     above = ["/".join(each) for each in lineage.above(asset)]
     cells = [(o, c) for o in (organ, None) for c in (icd10, None)]
@@ -46,5 +53,7 @@ def without(sources: Sources, selected: pl.DataFrame, table: str) -> pl.DataFram
 
 
 def cells_without_hits(sources: Sources) -> pl.DataFrame:
-    """Return organ and icd10 of which gene hits of a trained encoder are not stored: none found is not none there."""
-    return without(sources, selected_phenotypes(sources), "gene_hits").select("organ", "icd10").unique()
+    """Return organ and icd10 of which genes of a trained encoder are not known: none found is not none there."""
+    selected = selected_phenotypes(sources)
+    cells = selected if sources.workspace.cohort.genes_unknown else without(sources, selected, "gene_hits")
+    return cells.select("organ", "icd10").unique()

@@ -17,6 +17,7 @@ from edp_assets.report.lineage import Lineage
 from edp_assets.report.names import cell_page, organ_page, scans_page
 from edp_assets.report.results import Results
 from edp_assets.report.sources import Sources
+from edp_assets.storage import warehouse
 from edp_assets.storage.lake import Stored, cell_of
 from edp_assets.storage.workspace import Fingerprints, Workspace
 from edp_assets_tests.report.planted import SHOWN, Planted, filled
@@ -277,3 +278,20 @@ def test_cell__says_when_its_hits_are_of_other_settings(planted: Planted, table:
     assert told in text.replace("&#39;", "'")
     assert text.index("other settings") < text.index('id="genes"')
     assert "other settings" not in page(planted, cell_page(*SHOWN[1]))
+
+
+def test_pages__of_a_cohort_without_a_table_of_genes_say_that_genes_are_not_known(planted: Planted) -> None:
+    toml = Workspace(planted.home).cohort.folder / "cohort.toml"
+    with warehouse.connect(planted.home.warehouse) as connection:
+        connection.execute("UPDATE gene_hits SET gene = NULL")
+    before = content(planted)
+    toml.write_text(re.sub("(variant_to_gene|gene_table) = .*\n", "", toml.read_text()))
+    why = "no variant_to_gene in cohort.toml: genes are not known"
+    assert numbers(planted)[f"genes hit by them: {why}"] == "not known"
+    assert list(numbers(planted).values())[-3:] == ["not known"] * 3
+    assert 'id="heat-map"' not in page(planted, "index.html")
+    of_cell = page(planted)
+    assert f"N{why[1:]}." in of_cell
+    assert "genes not known, 1 loci" in re.sub(r"\s+", " ", of_cell)
+    assert columns(page(planted, organ_page(LIVER)), "All studied codes")["genes"] == ""
+    assert content(planted) != before
