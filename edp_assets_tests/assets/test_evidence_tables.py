@@ -212,7 +212,7 @@ def test_closing_tables__of_a_cohort_without_a_table_of_genes_say_none_of_no_met
     assert row == dict.fromkeys(row) | known
     (row,) = summary.loci_by_disease(organ.warehouse).rows(named=True)
     assert (row["whole_cohort"], row["clustering"], row["clustering_and_whole"], row["island"]) == (1, 1, 1, 0)
-    organs = summary.hits_by_organ(organ.warehouse)
+    organs = summary.hits_by_organ(organ.warehouse, synthetic=True)
     assert (organs["genes"].null_count(), organs["loci"].null_count()) == (4, 0)
     assert summary.genes_unknown(organ.warehouse) == [UNKNOWN]
 
