@@ -17,13 +17,14 @@ from edp_assets.report import cell, organ, overview
 from edp_assets.report.build import build_report
 from edp_assets.report.lineage import Lineage
 from edp_assets.report.names import cell_page, organ_page, scans_page
+from edp_assets.report.numbers import numbers
 from edp_assets.report.phenotype import Phenotypes
 from edp_assets.report.results import Results
 from edp_assets.report.sources import Sources
 from edp_assets.runner import bring_warehouse_up_to_date
 from edp_assets.storage import warehouse
 from edp_assets.storage.home import Home
-from edp_assets.storage.lake import Lake
+from edp_assets.storage.lake import Lake, cell_of
 from edp_assets.storage.workspace import Workspace
 from edp_assets_tests.report.planted import (
     CODES,
@@ -407,13 +408,13 @@ def beside_baselines(planted: Planted) -> Planted:
 
 
 def test_overview__its_numbers_count_people_phenotypes_and_genes_once(beside_baselines: Planted) -> None:
-    numbers = [number for number, _ in overview._numbers(_sources(beside_baselines))]
+    found = [number for number, _ in numbers(_sources(beside_baselines))]
     # 60 people, two organs, three codes, four phenotypes; five genes, of which FAT and NEW are beyond code and volume.
-    assert numbers == [60, 2, 3, 4, 5, 2, 1]
+    assert found == [60, 2, 3, 4, 5, 2, 1]
 
 
 def test_cell__genes_stand_beside_the_baselines_that_hit_them(beside_baselines: Planted) -> None:
-    found = _cells(cell._genes(_sources(beside_baselines), *SHOWN[0]), "Genes hit, the strongest first")
+    found = _cells(cell._genes(_sources(beside_baselines), *SHOWN[0], {}), "Genes hit, the strongest first")
     rows = zip(found["gene"], found["whole cohort"], found["imaging cohort"], found["hand made"], strict=True)
     named = [row for row in rows if row[0] and row[0] != "CONTROL"]
     shown = GENE.replace("<", "&lt;").replace(">", "&gt;")
@@ -445,16 +446,7 @@ def test_overview__the_heat_map_has_the_cells_whose_hits_are_stored(
     planted, drawn = beside_baselines, []
     draw = interactive.heat_map
     monkeypatch.setattr(interactive, "heat_map", lambda cells: drawn.append(cells) or draw(cells))
-    table, lost = "evidence_hits_by_disease", {"reason": "not stored"}
-    rows = [
-        {"encoder": "mae", "icd10": CODES[0], "method": "classifier", **lost},
-        {"encoder": "mae", "icd10": CODES[0], "method": "clustering", "genes": 5},
-        {"encoder": "mae", "icd10": CODES[1], "method": "classifier", **lost},
-        {"encoder": "untrained", "icd10": CODES[1], "method": "classifier", "genes": 1},
-        {"icd10": CODES[1], "method": "icd10_whole_cohort", "genes": 1},
-    ]
-    frame = filled(table, [{"organ": "liver", **row} for row in rows])
-    planted.store("evidence/hits_by_disease", table, frame, organ="liver")
+    planted.lake.path(("mae", "gene_hits"), cell_of({"organ": "liver", "icd10": CODES[1]})).unlink()
     planted.mirror()
     overview._heat_map(_sources(planted))
     (cells,) = drawn
@@ -490,7 +482,8 @@ def test_phenotypes__their_own_people_loci_and_genes(
         )
     ]  # fmt: skip
     planted.store("mae/lead_variants", "lead_variants", filled("lead_variants", leads), **cell_keys)
-    notes = [{"method": "classifier", "cluster": None, "n": 60, "variants": 9_999_999, "lambda_gc": 1.02}]
+    note = {"n": 60, "variants": 9_999_999, "lambda_gc": 1.02}
+    notes = [{"method": method, "cluster": cluster, **note} for method, cluster in phenotypes(name, code)]
     rows = statistics(name, code, 0)
     planted.store("mae/gwas_summary_stats", "gwas_summary_stats", rows, {"phenotypes": notes}, **cell_keys)
     planted.mirror()
@@ -501,11 +494,11 @@ def test_phenotypes__their_own_people_loci_and_genes(
     )
     sources = _sources(planted)
     selected = sources.results.of("phenotype_selection", name, code).filter("selected")
-    first, second = Phenotypes(sources, name, code, cell_page(name, code), selected).parts()
+    first, second = Phenotypes(sources, name, code, cell_page(name, code), selected, {}).parts()
     assert (first["title"], second["title"]) == ("mae, clustering 2", "mae, classifier")
-    assert (first["loci"], second["loci"]) == (2, 1)
+    assert (first["loci"], second["loci"]) == ("2 loci", "1 loci")
     assert first["loci_table"].index("rs_strong") < first["loci_table"].index("rs_mid")
-    assert second["genes"] == 1  # a variant without a gene is none
+    assert second["genes"] == "1 genes"  # a variant without a gene is none
     for score, cases in drawn:
         assert (len(score), cases.sum()) == (60, 12)
         assert score[cases].tolist() == [k / 10 + 1 for k in range(12)]
