@@ -28,6 +28,7 @@ BASELINES = {
     "hand_made": ("organ_volume", "hand_made"),
 }
 """Column of the genes -> whose gene hits it tells of: the first part of their assets' keys."""
+BASELINE_HITS = [(name, "gene_hits") for names in BASELINES.values() for name in names]
 
 
 def cell(sources: Sources, organ: str, icd10: str) -> Page:
@@ -38,9 +39,10 @@ def cell(sources: Sources, organ: str, icd10: str) -> Page:
     scans = [sources.lineage.stored((encoder, "phewas")).get(place) for encoder in encoders]
     phewas = [scan and scan.version for scan in scans]
     association = [sources.settings.association.fingerprint(), sources.settings.labels.fingerprint()]
-    told = [_not_stored(sources, organ, icd10), _other_settings(sources, organ, icd10)]
+    not_stored, other_settings = _not_stored(sources, organ, icd10), _other_settings(sources, organ, icd10)
+    told = [not_stored, other_settings]
     content = [sources.results.content(organ, icd10), lineage, phewas, association, told, sources.head]
-    return Page(path, content, lambda: _render(sources, organ, icd10, path))
+    return Page(path, content, lambda: _render(sources, organ, icd10, path, not_stored, other_settings))
 
 
 def _encoders(sources: Sources, organ: str, icd10: str) -> list[str]:
@@ -52,26 +54,25 @@ def _encoders(sources: Sources, organ: str, icd10: str) -> list[str]:
 def _not_stored(sources: Sources, organ: str, icd10: str) -> dict[Asset, str]:
     """Return a sentence on each asset that the page shows and of which nothing is stored."""
     of_encoders = [(e, table) for e in _encoders(sources, organ, icd10) for table in OF_PHENOTYPES]
-    baselines = [(name, "gene_hits") for names in BASELINES.values() for name in names]
-    told = {asset: why_not_stored(sources, asset, organ, icd10) for asset in (*of_encoders, *baselines)}
+    told = {asset: why_not_stored(sources, asset, organ, icd10) for asset in (*of_encoders, *BASELINE_HITS)}
     return {asset: why for asset, why in told.items() if why is not None}
 
 
 def _other_settings(sources: Sources, organ: str, icd10: str) -> str | None:
     """Return a sentence on settings that the page's hits were made by and that are others now."""
     of_encoders = [(e, table) for e in _encoders(sources, organ, icd10) for table in HITS]
-    baselines = [(name, "gene_hits") for names in BASELINES.values() for name in names]
-    changed = sources.lineage.other_settings([*of_encoders, *baselines], organ, icd10)
+    changed = sources.lineage.other_settings([*of_encoders, *BASELINE_HITS], organ, icd10)
     if not changed:
         return None
     return f"Made by other settings than today's: {', '.join(changed)}; the genes and loci below are of those."
 
 
-def _render(sources: Sources, organ: str, icd10: str, path: str) -> str:
+def _render(
+    sources: Sources, organ: str, icd10: str, path: str, not_stored: Mapping[Asset, str], other_settings: str | None
+) -> str:
     results = sources.results
     selection = results.of("phenotype_selection", organ, icd10)
     code = results.codes.filter(icd10=icd10).row(0, named=True)
-    not_stored = _not_stored(sources, organ, icd10)
     phenotypes = Phenotypes(sources, organ, icd10, path, selection.filter("selected"), not_stored)
     return sources.page(
         "cell.html.j2",
@@ -82,7 +83,7 @@ def _render(sources: Sources, organ: str, icd10: str, path: str) -> str:
         code=code,
         level=sources.settings.labels.level,
         organ_page=organ_page(organ),
-        other_settings=_other_settings(sources, organ, icd10),
+        other_settings=other_settings,
         genes=_genes(sources, organ, icd10, not_stored),
         genes_not_stored=[why for (_, table), why in not_stored.items() if table == "gene_hits"],
         candidates=_candidates(selection),

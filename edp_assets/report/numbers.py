@@ -7,9 +7,9 @@ import polars as pl
 from edp_assets.assets.encoders import LEARNED, UNTRAINED
 from edp_assets.report.sources import Sources
 from edp_assets.report.unknown import selected_phenotypes, without
+from edp_assets.science.evidence.counts import EDPS
 from edp_assets.storage.cells import cell_of
 
-EDPS = ("classifier", "clustering", "island")
 OF_CODE, OF_ORGAN = ("icd10_whole_cohort", "icd10_imaging_cohort"), ("organ_volume",)
 """What the paper holds EDPs against; hand-made phenotypes of the organ go further."""
 HAND_MADE = "hand_made"

@@ -10,11 +10,12 @@ from edp_assets import summary
 from edp_assets.report import meanings as mean
 from edp_assets.report.html import plot, table
 from edp_assets.report.names import INDEX, href, organ_page
-from edp_assets.report.numbers import EDPS, edp_genes, numbers
+from edp_assets.report.numbers import edp_genes, numbers
 from edp_assets.report.results import meanings
 from edp_assets.report.site import Page
 from edp_assets.report.sources import Sources
 from edp_assets.report.unknown import NOT_MADE, cells_without_hits
+from edp_assets.science.evidence.counts import EDPS
 
 LEAVING_OUT = ("participants", "icd10_codes", "scans", "masked_crops")
 """Tables that a run begins with: as long as one is not made, it is not known who is left out."""

@@ -26,14 +26,15 @@ def retry(choice: Choice, holding: Holding, keys: Mapping[str, Sequence[str]]) -
     below = holding.below_failed()
     if not below:
         return None
-    failed = {each.asset for each in holding.failed()}
+    every = holding.failed()
+    failed = {each.asset for each in every}
     # An asset below another one that failed is in that one's selection.
     first = [asset for asset in REGISTRY if asset in failed and not _above(asset) & failed]
     select = " or ".join(f'key:"{"/".join(asset)}"+' for asset in first)
     if choice.select:
         select = f"({choice.select}) and ({select})"
     # What one is made from was not chosen, and is not there: without it the same would fail again.
-    lacking = {each.asset for each in holding.failed() if each.reason.missing}
+    lacking = {each.asset for each in every if each.reason.missing}
     above = [f'+key:"{"/".join(asset)}"' for asset in first if asset in lacking]
     return replace(
         choice,

@@ -23,8 +23,7 @@ def figure_files(path: Path) -> FigureFiles:
     if path.exists():
         rows: list[tuple[str, str, str]] = []
         try:
-            # Not read only: a process that writes it meanwhile could not open it in two ways.
-            with warehouse.connect(path) as connection:
+            with warehouse.connect(path, read_only=True) as connection:
                 there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
                 for table in there.intersection(TABLES):
                     columns = ", ".join(warehouse.PARTITION)
@@ -38,5 +37,5 @@ def figure_files(path: Path) -> FigureFiles:
 
 def deleted(root: Path, files: FigureFiles, asset: tuple[str, ...], cell: Cell) -> bool:
     """Say whether a figure of a partition is not there any more."""
-    paths = files.get(("/".join(asset), "|".join(key for _, key in cell)), ())
+    paths = files.get(("/".join(asset), warehouse.stored_cell(cell)), ())
     return any(not (root / path).exists() for path in paths)

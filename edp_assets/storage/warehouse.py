@@ -90,7 +90,8 @@ def connect(
                 connection = duckdb.connect(str(path), read_only=read_only)
                 break
             except duckdb.Error as error:
-                if "could not set lock" not in str(error).lower():
+                # Or another thread of this process has it open, to write where this one reads.
+                if not any(words in str(error).lower() for words in ("could not set lock", "different configuration")):
                     raise _explained(path, error) from error
                 if time.monotonic() > deadline:
                     raise WarehouseLockedError(
@@ -174,7 +175,7 @@ def refresh(path: Path, lake: Lake, changed: Iterable[Changed], *, wait_seconds:
                 # Of one that has nothing beside it, nor had, there is nothing to bring.
                 known = _cells_beside(connection, asset)
                 there = {cell for names in BESIDE.values() for file in names for cell in lake.cells(asset, file)}
-                _mirror_beside(connection, lake, asset, [c for c in some if c in there or _name(c) in known])
+                _mirror_beside(connection, lake, asset, [c for c in some if c in there or stored_cell(c) in known])
         views = _views(connection)
         for name in WAREHOUSE_VIEWS:
             if name in anew or not _is_of(views.get(name), lake):
@@ -226,7 +227,8 @@ def _is_of(view: str | None, lake: Lake) -> bool:
     return view is not None and ("read_parquet" not in view or f"'{_glob_escaped(lake.root)}/" in view)
 
 
-def _name(cell: Cell) -> str:
+def stored_cell(cell: Cell) -> str:
+    """Return what the column of this name calls a partition."""
     return "|".join(key for _, key in cell)
 
 
@@ -306,7 +308,7 @@ def _replace(
     Rows come as Arrow tables: checked as they were read, from wherever the lake lies, and of older files, which lack
     columns that have come since, with nulls.
     """
-    keys = [_name(cell) for cell in cells]
+    keys = [stored_cell(cell) for cell in cells]
     name = "/".join(asset)
     connection.execute(
         f"DELETE FROM {table} WHERE {PARTITION[0]} = ? AND list_contains(?, {PARTITION[1]})",  # noqa: S608

@@ -125,6 +125,17 @@ def test_connect__a_warehouse_held_too_long_is_told(tmp_path: Path) -> None:
     assert time.monotonic() - started < 10
 
 
+def test_connect__a_reader_waits_for_a_writer_of_its_own_process(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    with ThreadPoolExecutor(1) as pool:
+        with warehouse.connect(path) as writer:
+            writer.execute("CREATE TABLE t AS SELECT 7 AS n")
+            answer = pool.submit(warehouse.query, path, "SELECT n FROM t")
+            time.sleep(0.3)
+            assert not answer.done()
+        assert answer.result(20)["n"].to_list() == [7]
+
+
 def test_connect__a_question_that_cannot_be_answered_says_so(tmp_path: Path) -> None:
     with (
         pytest.raises(duckdb.CatalogException, match="nothing_of_this_name"),
